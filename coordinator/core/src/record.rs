@@ -1,0 +1,203 @@
+//! What the log remembers. The bytes are the driver's business; the meaning is here.
+
+use handfast_ids::{
+    BranchId, Epoch, Generation, IdempotencyKey, LogId, ResourceName, StoreId, TransactionId,
+};
+
+use crate::Lsn;
+
+/// A record of the log. Recovery folds these, and nothing else, into a [`Coordinator`](crate::Coordinator).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A process has taken up the log. The first record of each start, forced before anything is answered.
+    EpochStarted {
+        /// Whose log.
+        log: LogId,
+        /// One more than the last.
+        epoch: Epoch,
+        /// Where the predecessor's records ended.
+        predecessor_end: Lsn,
+        /// Unix milliseconds, never less than in the record before.
+        wall_ms: u64,
+    },
+    /// A resource has dialed in for the first time, or with a higher generation.
+    Resource {
+        /// Its name.
+        name: ResourceName,
+        /// The store behind it; another one is refused from now on.
+        store: StoreId,
+        /// The highest generation seen.
+        generation: Generation,
+    },
+    /// Prepares are about to be sent. Not forced: losing it only slows down aborting.
+    Registered {
+        /// Which transaction.
+        transaction: TransactionId,
+        /// Its sealed branches.
+        branches: Vec<BranchRecord>,
+    },
+    /// The decision. A commit, and an abort that is answered under a key, are forced; other aborts are not written.
+    Decided {
+        /// Which transaction.
+        transaction: TransactionId,
+        /// Commit, or abort with its reason.
+        decision: DecisionRecord,
+        /// The branches that must hear it: for a commit those that voted prepared.
+        branches: Vec<BranchRecord>,
+        /// The key that is bound by it.
+        key: Option<KeyRecord>,
+    },
+    /// A participant deviated from the decision. Forced; only an operator's resolution ends it.
+    Deviated {
+        /// Which transaction.
+        transaction: TransactionId,
+        /// Who and how.
+        deviation: Deviation,
+    },
+    /// All participants have acknowledged. Not forced: losing it merely repeats decisions.
+    Ended {
+        /// Which transaction.
+        transaction: TransactionId,
+    },
+    /// What is at or below is forgotten from here on.
+    Horizon {
+        /// No unknown id at or below this one is answered "abort".
+        transaction: TransactionId,
+        /// No key that expired at or before this (Unix milliseconds) is held.
+        key_ms: u64,
+    },
+    /// Only in checkpoints: a key whose transaction has ended.
+    KeyHeld {
+        /// The key.
+        key: KeyRecord,
+        /// The transaction that it names.
+        transaction: TransactionId,
+        /// The answer under the key.
+        outcome: Outcome,
+    },
+    /// Only in checkpoints: transactions that have ended with a commit, and are above the horizon.
+    EndedCommits {
+        /// Oldest end first.
+        transactions: Vec<TransactionId>,
+    },
+}
+
+/// A decision as the log keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DecisionRecord {
+    /// All happens.
+    Commit,
+    /// Nothing happens.
+    Abort(AbortReason),
+}
+
+/// A branch as the log keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BranchRecord {
+    /// Its ordinal.
+    pub branch: BranchId,
+    /// The resource's name.
+    pub resource: ResourceName,
+    /// The store that voted: only its acknowledgement counts.
+    pub store: StoreId,
+}
+
+/// SHA-256 of the versioned canonical encoding of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct RequestDigest(pub [u8; 32]);
+
+/// A key as the log keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRecord {
+    /// The key.
+    pub key: IdempotencyKey,
+    /// Unix milliseconds.
+    pub expires_at_ms: u64,
+    /// Of the request that bound it.
+    pub digest: RequestDigest,
+}
+
+/// What is decided.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// All happens.
+    Commit,
+    /// Nothing happens.
+    Abort,
+}
+
+/// Why a transaction aborted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AbortReason {
+    /// A client asked for it.
+    Requested,
+    /// Its time was over before it was decided.
+    Deadline,
+    /// A participant refused.
+    Refused {
+        /// Which.
+        resource: ResourceName,
+        /// The participant's stable reason.
+        reason: String,
+        /// The participant's words.
+        message: String,
+        /// Whether the same work may succeed later.
+        retryable: bool,
+    },
+    /// A participant's session was lost before its vote.
+    SessionLost {
+        /// Which.
+        resource: ResourceName,
+    },
+    /// The application expected other branches, or other counts of operations, than were enlisted.
+    BranchMismatch {
+        /// What differs.
+        message: String,
+    },
+    /// A participant's promise would have expired before the decision could reach it.
+    PromiseExpired {
+        /// Which.
+        resource: ResourceName,
+    },
+    /// The coordinator was restarted before the decision, or there is no record of one.
+    Presumed,
+}
+
+/// How a transaction came out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All happened, or will for certain.
+    Committed,
+    /// Nothing happened.
+    Aborted {
+        /// Why.
+        reason: AbortReason,
+    },
+    /// Decided to commit, but a participant deviated or could prove nothing.
+    Heuristic {
+        /// Who and how.
+        evidence: Vec<Deviation>,
+    },
+}
+
+/// A participant's deviation from a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deviation {
+    /// Which branch.
+    pub branch: BranchId,
+    /// At which resource.
+    pub resource: ResourceName,
+    /// How.
+    pub kind: DeviationKind,
+    /// What the participant saw.
+    pub evidence: String,
+}
+
+/// How a participant deviated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeviationKind {
+    /// It provably ended the other way.
+    Mixed,
+    /// Nothing proves how it ended.
+    Hazard,
+}

@@ -1,0 +1,26 @@
+//! The wire of Handfast (`handfast.v1`) and the words that applications, coordinator and participants share.
+//!
+//! - [`v1`]: the generated messages, clients and servers.
+//! - [`ids`]: who a transaction, a branch, a log, a store is.
+//! - [`convert`]: wire to ids, with an error that names the field.
+//! - [`status`]: the one mapping between an error's stable reason and a gRPC status.
+//!
+//! What must never live here: protocol decisions, and anything that keeps state.
+#![deny(missing_docs)]
+
+pub mod convert;
+pub mod status;
+
+pub use handfast_ids as ids;
+
+/// The version of the session protocol that this build speaks.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The generated code; the meaning of each field stands in the `.proto` files.
+#[allow(missing_docs, clippy::all)]
+pub mod v1 {
+    tonic::include_proto!("handfast.v1");
+
+    /// The compiled `.proto` files, for gRPC reflection.
+    pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/handfast.v1.bin"));
+}
