@@ -1,0 +1,89 @@
+//! The reserve: the next segment, already on the disk, so that a full disk still lets decided work finish.
+
+use crate::identity::LogId;
+use crate::reader::Reader;
+use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::{Disk, Lsn, Result, WalError, names};
+
+/// Zeros are written and synced in pieces, because a commit may wait for the disk meanwhile.
+const CHUNK_BYTES: u64 = 4 << 20;
+
+/// Makes the spare. Writing zeros reserves the blocks, and later writes change no metadata that a sync must flush.
+/// Without room nothing stays behind, and [`WalError::OutOfSpace`] says so.
+pub(crate) async fn make<D: Disk>(disk: &D, segment_bytes: u64) -> Result<()> {
+    let unfinished = names::SPARE_UNFINISHED;
+    remove_if_present(disk, unfinished).await?;
+    let mut zeros = vec![0; CHUNK_BYTES.min(segment_bytes) as usize];
+    let mut at = 0;
+    while at < segment_bytes {
+        zeros.resize(CHUNK_BYTES.min(segment_bytes - at) as usize, 0);
+        match disk.write_sync(unfinished, at, zeros).await {
+            Ok(buffer) => zeros = buffer,
+            Err(error) => {
+                let error = WalError::io("reserve", names::SPARE)(error);
+                if matches!(error, WalError::OutOfSpace { .. }) {
+                    remove_if_present(disk, unfinished).await?;
+                }
+                return Err(error);
+            }
+        }
+        at += zeros.len() as u64;
+    }
+    disk.rename(unfinished, names::SPARE)
+        .await
+        .map_err(WalError::io("rename", unfinished))?;
+    disk.sync_dir()
+        .await
+        .map_err(WalError::io("sync the directory of", names::SPARE))
+}
+
+/// Turns the spare into the segment that begins with `first`. The header is durable before the name is, so that a
+/// segment never lacks its header.
+pub(crate) async fn become_segment<D: Disk>(disk: &D, log_id: &LogId, header: SegmentHeader) -> Result<()> {
+    let segment = names::segment(header.first);
+    let block = header.encode(log_id);
+    disk.write_sync(names::SPARE, 0, block)
+        .await
+        .map_err(WalError::io("write", names::SPARE))?;
+    disk.rename(names::SPARE, &segment)
+        .await
+        .map_err(WalError::io("rename", names::SPARE))?;
+    disk.sync_dir()
+        .await
+        .map_err(WalError::io("sync the directory of", &segment))
+}
+
+/// Whether a spare left by an earlier process can be used. Its header block does not matter: an interrupted rotation may
+/// have written one, and the next rotation writes it whole. That spare must serve, because the disk may be full.
+pub(crate) async fn is_usable<D: Disk>(disk: &D, segment_bytes: u64) -> Result<bool> {
+    let mut reader = Reader::open(disk, names::SPARE).await?;
+    Ok(reader.file_bytes() == segment_bytes && is_zero_behind_header(&mut reader).await?)
+}
+
+/// Whether the segment was made and nothing was ever written behind its header.
+pub(crate) async fn is_empty_segment<D: Disk>(disk: &D, first: Lsn) -> Result<bool> {
+    let name = names::segment(first);
+    is_zero_behind_header(&mut Reader::open(disk, &name).await?).await
+}
+
+async fn is_zero_behind_header<D: Disk>(reader: &mut Reader<'_, D>) -> Result<bool> {
+    const PIECE_BYTES: usize = 64 << 10;
+    let mut at = SEGMENT_HEADER_BYTES;
+    while at < reader.file_bytes() {
+        let piece = reader.slice(at, PIECE_BYTES).await?;
+        if piece.is_empty() || piece.iter().fold(0, |seen, byte| seen | byte) != 0 {
+            return Ok(false);
+        }
+        at += piece.len() as u64;
+    }
+    Ok(true)
+}
+
+pub(crate) async fn remove_if_present<D: Disk>(disk: &D, name: &str) -> Result<()> {
+    match disk.remove(name).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(WalError::io("remove", name)(error))
+        }
+        _ => Ok(()),
+    }
+}
