@@ -5,10 +5,7 @@ use std::sync::Arc;
 use handfast_ids::{BranchId, Epoch, IdempotencyKey, LogId, ResourceName, StoreId, TransactionId};
 
 use crate::view::TransactionView;
-use crate::{
-    AbortReason, BranchRecord, Call, Decision, Deviation, EnlistmentId, Limits, Lsn, Outcome, Record,
-    SessionId,
-};
+use crate::{BranchRecord, Call, Decision, EnlistmentId, Lsn, Outcome, Record, SessionId};
 
 /// An effect, to be performed in order; one with `after` waits until the log is durable to that LSN.
 #[derive(Clone, Debug, PartialEq)]
@@ -323,23 +320,4 @@ pub struct FinishedTransaction {
     pub key: Option<IdempotencyKey>,
     /// Its branches.
     pub branches: Vec<BranchRecord>,
-}
-
-impl Limits {
-    /// The hint that goes with a refusal for lack of room.
-    pub(crate) fn retry_after_ms(&self) -> u64 {
-        self.retry_hint_ms
-    }
-}
-
-impl From<AbortReason> for Outcome {
-    fn from(reason: AbortReason) -> Self {
-        Outcome::Aborted { reason }
-    }
-}
-
-impl From<Vec<Deviation>> for Outcome {
-    fn from(evidence: Vec<Deviation>) -> Self {
-        Outcome::Heuristic { evidence }
-    }
 }

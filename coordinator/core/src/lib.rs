@@ -29,13 +29,25 @@
 //! What must never live here: a clock, randomness, a runtime, the wire, bytes on disk.
 #![deny(missing_docs)]
 
+mod branch;
+mod clients;
 mod coordinator;
+mod delivery;
 mod effect;
 mod event;
+mod history;
+mod inquiry;
+mod keys;
 mod limits;
+mod mint;
 mod record;
 mod recovery;
+mod resources;
+mod sessions;
+mod transaction;
 pub mod view;
+mod views;
+mod voting;
 
 pub use coordinator::Coordinator;
 pub use effect::{
@@ -48,10 +60,13 @@ pub use event::{
 };
 pub use limits::Limits;
 pub use record::{
-    AbortReason, BranchRecord, Decision, Deviation, DeviationKind, KeyRecord, Outcome, Record, RequestDigest,
+    AbortReason, BranchRecord, Decision, DecisionRecord, Deviation, DeviationKind, KeyRecord, Outcome,
+    Record, RequestDigest,
 };
 
 pub use recovery::{Identity, Recovery, RecoveryError};
+
+pub use view::BranchStateView;
 
 /// A point on the monotonic clock of this process, in milliseconds since it started.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

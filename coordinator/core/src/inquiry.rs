@@ -1,0 +1,184 @@
+//! What a participant is answered about the branches that its scan found.
+//!
+//! | the owner knows | a prepared branch is answered |
+//! |---|---|
+//! | a decision to commit, not ended | commit, once the decision is durable |
+//! | active or preparing | wait |
+//! | a decision to abort, or a live transaction without this branch | abort |
+//! | an ended commit | finished: look again; still prepared → held, never finished by itself |
+//! | nothing; the id is above the horizon, of this epoch or an earlier one | abort |
+//! | nothing; the id is at or below the horizon | forgotten: held |
+//! | another log's or partition's id, or one of its own that it never minted | not mine, which is no decision |
+//! | an id of its own log and a later epoch | nothing: this process is stale, and stops |
+//!
+//! A line of a scan is never a vote: a branch that shows as prepared may belong to a session that is already lost.
+
+use handfast_ids::{BranchId, TransactionId};
+
+use crate::branch::BranchState;
+use crate::coordinator::Coordinator;
+use crate::resources::ResourceIndex;
+use crate::transaction::State;
+use crate::view::InDoubtState;
+use crate::{
+    AnswerKind, Decision, Effect, InDoubtLine, InDoubtPhase, Lsn, Message, Outcome, SessionId, StopReason,
+};
+
+/// A branch that a participant shows and no decision can be given for.
+#[derive(Clone, Debug)]
+pub(crate) struct HeldBranch {
+    pub resource: ResourceIndex,
+    pub state: InDoubtState,
+    /// The session and the number of its scan that showed it last.
+    pub shown_by: (SessionId, u64),
+}
+
+/// The verdict on one line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verdict {
+    Decided(Decision, Option<Lsn>),
+    Answer(AnswerKind),
+    Forget,
+    /// Nothing to say: what is to be said has been, or will be.
+    Silence,
+    Stale,
+}
+
+impl Coordinator {
+    /// Answers lines of a scan. A complete scan also clears what it no longer shows from the list of held branches.
+    pub(crate) fn in_doubt_lines(
+        &mut self,
+        session: SessionId,
+        lines: &[InDoubtLine],
+        complete: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(&crate::resources::Session { resource, scan, .. }) = self.resources.session(session) else {
+            return;
+        };
+        for line in lines {
+            let (transaction, branch) = (line.transaction, line.branch);
+            match self.verdict(resource, line) {
+                Verdict::Decided(decision, after) => {
+                    self.send_decision(session, transaction, branch, decision, after, effects);
+                }
+                Verdict::Answer(answer) => {
+                    self.send(
+                        session,
+                        Message::Answer {
+                            transaction,
+                            branch,
+                            answer,
+                        },
+                        None,
+                        effects,
+                    );
+                    if matches!(answer, AnswerKind::Finished | AnswerKind::Forgotten) {
+                        self.hold(session, transaction, branch, InDoubtState::Held(answer));
+                    }
+                }
+                Verdict::Forget => {
+                    let after = Some(self.cursors.accepted());
+                    self.send(session, Message::Forget { transaction, branch }, after, effects);
+                }
+                Verdict::Silence => {}
+                Verdict::Stale => {
+                    let seen_epoch = transaction.epoch();
+                    return self.stop(StopReason::Superseded { seen_epoch }, effects);
+                }
+            }
+        }
+        if complete {
+            self.held
+                .retain(|_, held| held.resource != resource || held.shown_by == (session, scan));
+            if let Some(entry) = self.resources.session_mut(session) {
+                entry.scan += 1;
+            }
+        }
+    }
+
+    /// Keeps a branch on the operator's list until a complete scan no longer shows it.
+    pub(crate) fn hold(
+        &mut self,
+        session: SessionId,
+        transaction: TransactionId,
+        branch: BranchId,
+        state: InDoubtState,
+    ) {
+        let Some(entry) = self.resources.session(session) else {
+            return;
+        };
+        let known = self.held.contains_key(&(transaction, branch));
+        if known || self.held.len() < self.limits.held_branches {
+            let held = HeldBranch {
+                resource: entry.resource,
+                state,
+                shown_by: (session, entry.scan),
+            };
+            self.held.insert((transaction, branch), held);
+        }
+    }
+
+    fn verdict(&self, resource: ResourceIndex, line: &InDoubtLine) -> Verdict {
+        let transaction = line.transaction;
+        if line.log != self.log || transaction.partition() != self.mint.partition() {
+            return Verdict::Answer(AnswerKind::NotMine);
+        }
+        if transaction.epoch() > self.mint.epoch() {
+            return Verdict::Stale;
+        }
+        if !self.is_mine(transaction) {
+            return Verdict::Answer(AnswerKind::NotMine);
+        }
+        match (line.phase, self.table.get(&transaction)) {
+            (InDoubtPhase::Marker, Some(_)) => Verdict::Silence,
+            (InDoubtPhase::Marker, None) => Verdict::Forget,
+            (phase, Some(entry)) => {
+                let branch = entry
+                    .branch(line.branch)
+                    .filter(|branch| branch.resource == resource);
+                let decided = entry.state.told_after();
+                match branch.map(|branch| branch.state) {
+                    Some(state) => verdict_on_live(state, phase, &entry.state, decided),
+                    // Work by a branch that never joined. Whatever is decided, it is not decided for this one.
+                    None => Verdict::Decided(Decision::Abort, None),
+                }
+            }
+            (phase, None) => match self.history.outcome(transaction) {
+                Some((Outcome::Committed | Outcome::Heuristic { .. }, _))
+                    if phase == InDoubtPhase::Preparing =>
+                {
+                    Verdict::Silence
+                }
+                Some((Outcome::Committed | Outcome::Heuristic { .. }, _)) => {
+                    Verdict::Answer(AnswerKind::Finished)
+                }
+                Some((Outcome::Aborted { .. }, _)) => Verdict::Decided(Decision::Abort, None),
+                None if transaction > self.history.horizon() => Verdict::Decided(Decision::Abort, None),
+                None => Verdict::Answer(AnswerKind::Forgotten),
+            },
+        }
+    }
+}
+
+/// The verdict on a branch of a live transaction.
+fn verdict_on_live(branch: BranchState, phase: InDoubtPhase, state: &State, decided: Option<Lsn>) -> Verdict {
+    match (branch, state) {
+        (BranchState::Enlisted { .. } | BranchState::Preparing { .. } | BranchState::Prepared { .. }, _) => {
+            Verdict::Answer(AnswerKind::Wait)
+        }
+        // It promised nothing, so it holds nothing that a commit could need.
+        (BranchState::ReadOnly | BranchState::Refused, _) => Verdict::Decided(Decision::Abort, None),
+        (BranchState::Delivering(_) | BranchState::Finished(_) | BranchState::Deviated(_), state) => {
+            match (state, phase) {
+                (State::Committing { .. }, InDoubtPhase::Prepared) => {
+                    Verdict::Decided(Decision::Commit, decided)
+                }
+                (State::Committing { .. }, _) => Verdict::Silence,
+                (State::Active | State::Preparing { .. } | State::Aborting { .. }, _) => {
+                    Verdict::Decided(Decision::Abort, None)
+                }
+            }
+        }
+    }
+}

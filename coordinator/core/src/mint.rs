@@ -1,0 +1,67 @@
+//! Minting of transaction ids.
+
+use handfast_ids::{Epoch, Partition, TransactionId};
+
+use crate::Moment;
+
+/// Mints ids that never repeat and never go back.
+///
+/// Unix time is read once, at the start, and then follows the monotonic clock: a jump of the wall clock moves nothing.
+/// The floor comes from the log, so that a clock that was set back over a restart moves nothing either.
+#[derive(Clone, Debug)]
+pub(crate) struct Mint {
+    partition: Partition,
+    epoch: Epoch,
+    started: Moment,
+    started_wall_ms: u64,
+    last: TransactionId,
+}
+
+impl Mint {
+    pub fn new(partition: Partition, epoch: Epoch, started: Moment, wall_ms: u64, floor_ms: u64) -> Self {
+        let started_wall_ms = wall_ms.max(floor_ms + 1);
+        let last = TransactionId::new(started_wall_ms - 1, partition, epoch, u32::MAX);
+        Mint {
+            partition,
+            epoch,
+            started,
+            started_wall_ms,
+            last,
+        }
+    }
+
+    /// Unix milliseconds as the coordinator counts them.
+    pub fn wall_ms(&self, now: Moment) -> u64 {
+        self.started_wall_ms + now.0.saturating_sub(self.started.0)
+    }
+
+    pub fn next(&mut self, now: Moment) -> TransactionId {
+        let wall_ms = self.wall_ms(now).max(self.last.milliseconds());
+        let same_millisecond = wall_ms == self.last.milliseconds();
+        let (milliseconds, sequence) = match self.last.sequence().checked_add(1) {
+            Some(next) if same_millisecond => (wall_ms, next),
+            None if same_millisecond => (wall_ms + 1, 0),
+            _ => (wall_ms, 0),
+        };
+        self.last = TransactionId::new(milliseconds, self.partition, self.epoch, sequence);
+        self.last
+    }
+
+    /// The latest id that this process has minted, or a bound below its first.
+    pub fn last(&self) -> TransactionId {
+        self.last
+    }
+
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    pub fn partition(&self) -> Partition {
+        self.partition
+    }
+
+    /// The monotonic moment at which the coordinator's Unix time will be `wall_ms`.
+    pub fn moment_of(&self, wall_ms: u64) -> Moment {
+        Moment(self.started.0 + wall_ms.saturating_sub(self.started_wall_ms))
+    }
+}

@@ -1,0 +1,210 @@
+//! The resources that the log knows and the sessions that serve them.
+
+use std::collections::BTreeMap;
+
+use handfast_ids::{Generation, InstanceId, ResourceName, StoreId, TransactionId};
+
+use crate::branch::Branch;
+use crate::view::ResourceView;
+use crate::{BranchRecord, CloseReason, Limits, SessionHello, SessionId};
+
+/// A resource's place in the table of resources; never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct ResourceIndex(pub u32);
+
+/// All resources, by name and by index, and all sessions.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Resources {
+    by_name: BTreeMap<ResourceName, ResourceIndex>,
+    all: Vec<Resource>,
+    sessions: BTreeMap<SessionId, Session>,
+}
+
+/// One resource.
+#[derive(Clone, Debug)]
+pub(crate) struct Resource {
+    pub name: ResourceName,
+    pub store: StoreId,
+    pub generation: Generation,
+    /// In the order of dialing in.
+    sessions: Vec<SessionId>,
+    /// Which session gets the next prepare.
+    turn: usize,
+    /// Branches that are not finished.
+    pub unfinished: usize,
+    /// After which transaction the open decisions are still to be sent to a returned resource.
+    pub redeliver_after: Option<TransactionId>,
+}
+
+/// One connection of one instance.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Session {
+    pub resource: ResourceIndex,
+    pub instance: InstanceId,
+    /// Counts scans, so that a complete one can tell what it no longer showed.
+    pub scan: u64,
+}
+
+/// What a hello does to the table of resources.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub resource: ResourceIndex,
+    /// The name is new or the generation has grown: the log must know.
+    pub changed: bool,
+    /// Sessions that the new one replaces.
+    pub superseded: Vec<SessionId>,
+}
+
+impl Resources {
+    pub fn get(&self, index: ResourceIndex) -> &Resource {
+        &self.all[index.0 as usize]
+    }
+
+    pub fn get_mut(&mut self, index: ResourceIndex) -> &mut Resource {
+        &mut self.all[index.0 as usize]
+    }
+
+    pub fn find(&self, name: &ResourceName) -> Option<ResourceIndex> {
+        self.by_name.get(name).copied()
+    }
+
+    pub fn session(&self, session: SessionId) -> Option<&Session> {
+        self.sessions.get(&session)
+    }
+
+    pub fn session_mut(&mut self, session: SessionId) -> Option<&mut Session> {
+        self.sessions.get_mut(&session)
+    }
+
+    pub fn indexes(&self) -> impl Iterator<Item = ResourceIndex> + use<> {
+        (0..self.all.len() as u32).map(ResourceIndex)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Resource> {
+        self.all.iter()
+    }
+
+    /// Takes a resource from the log.
+    pub fn learn(&mut self, name: ResourceName, store: StoreId, generation: Generation) -> ResourceIndex {
+        if let Some(index) = self.find(&name) {
+            let known = self.get_mut(index);
+            known.store = store;
+            known.generation = known.generation.max(generation);
+            return index;
+        }
+        let index = ResourceIndex(self.all.len() as u32);
+        self.by_name.insert(name.clone(), index);
+        self.all.push(Resource {
+            name,
+            store,
+            generation,
+            sessions: Vec::new(),
+            turn: 0,
+            unfinished: 0,
+            redeliver_after: None,
+        });
+        index
+    }
+
+    /// Lets a participant in, or says why not.
+    ///
+    /// Two stores behind one name could acknowledge each other's commits; so the first store that dials in under a name
+    /// owns it.
+    pub fn admit(
+        &mut self,
+        session: SessionId,
+        hello: &SessionHello,
+        limits: &Limits,
+    ) -> Result<Admitted, CloseReason> {
+        let known = self.find(&hello.resource);
+        let changed = match known.map(|index| self.get(index)) {
+            None if self.all.len() >= limits.resources => {
+                return Err(CloseReason::TooManyResources {
+                    limit: limits.resources,
+                });
+            }
+            None => true,
+            Some(resource) if resource.store != hello.store => {
+                return Err(CloseReason::StoreMismatch {
+                    expected: resource.store,
+                    found: hello.store,
+                });
+            }
+            Some(resource) if resource.generation > hello.generation => {
+                return Err(CloseReason::GenerationLower {
+                    expected: resource.generation,
+                    found: hello.generation,
+                });
+            }
+            Some(resource) => resource.generation < hello.generation,
+        };
+        let resource = self.learn(hello.resource.clone(), hello.store, hello.generation);
+        let superseded = self.get(resource).sessions.iter().copied().filter(|old| {
+            hello.attached
+                || self
+                    .sessions
+                    .get(old)
+                    .is_some_and(|old| old.instance == hello.instance)
+        });
+        let superseded = superseded.collect();
+        self.sessions.insert(
+            session,
+            Session {
+                resource,
+                instance: hello.instance,
+                scan: 0,
+            },
+        );
+        self.get_mut(resource).sessions.push(session);
+        Ok(Admitted {
+            resource,
+            changed,
+            superseded,
+        })
+    }
+
+    /// Takes a session out. `None` if it was out already.
+    pub fn remove(&mut self, session: SessionId) -> Option<ResourceIndex> {
+        let resource = self.sessions.remove(&session)?.resource;
+        let entry = self.get_mut(resource);
+        entry.sessions.retain(|&other| other != session);
+        if entry.sessions.is_empty() {
+            entry.redeliver_after = None;
+        }
+        Some(resource)
+    }
+}
+
+impl Resource {
+    /// A session for the next message; they take turns.
+    pub fn next_session(&mut self) -> Option<SessionId> {
+        if self.sessions.is_empty() {
+            return None;
+        }
+        self.turn = (self.turn + 1) % self.sessions.len();
+        self.sessions.get(self.turn).copied()
+    }
+
+    /// A branch of this resource, as the log keeps it.
+    pub fn record(&self, branch: &Branch) -> BranchRecord {
+        BranchRecord {
+            branch: branch.id,
+            resource: self.name.clone(),
+            store: branch.store,
+        }
+    }
+
+    pub fn is_connected(&self) -> bool {
+        !self.sessions.is_empty()
+    }
+
+    pub fn view(&self) -> ResourceView {
+        ResourceView {
+            name: self.name.clone(),
+            store: self.store,
+            generation: self.generation,
+            sessions: self.sessions.len(),
+            unfinished_branches: self.unfinished,
+        }
+    }
+}

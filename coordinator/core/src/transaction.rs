@@ -1,0 +1,125 @@
+//! One transaction: its states and who waits for it.
+//!
+//! ```text
+//!   Begin ──► Active ──seal──► Preparing ──all voted──► Committing ──all acknowledged──► (ended)
+//!                │                 │                         └──a participant deviates: stays, for the operator
+//!                └────abort────────┴──► Aborting ──all acknowledged──► (ended)
+//!   Execute ─────────────────► Preparing
+//! ```
+//!
+//! There is no way from Committing to Aborting: a decision that was handed to the log is never taken back.
+
+use handfast_ids::BranchId;
+
+use crate::branch::Branch;
+use crate::{AbortReason, Call, Deviation, KeyRecord, Lsn, Moment, Outcome, Wait};
+
+/// A live transaction.
+#[derive(Clone, Debug)]
+pub(crate) struct Transaction {
+    pub state: State,
+    pub branches: Vec<Branch>,
+    pub waiters: Vec<Waiter>,
+    pub key: Option<Box<KeyRecord>>,
+    pub deviations: Vec<Deviation>,
+    /// The one timer: the deadline before the decision, the next redelivery after it.
+    pub timer: Option<Moment>,
+    /// Whether the log has a record of it, so that its end must be logged too.
+    pub logged: bool,
+}
+
+/// Where a transaction stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    /// Open for branches.
+    Active,
+    /// Sealed; so many branches have not voted.
+    Preparing { unvoted: usize },
+    /// Decided to commit by the record at `decided`; so many branches have not answered.
+    Committing {
+        decided: Lsn,
+        unacked: usize,
+        attempts: u32,
+    },
+    /// Decided to abort; so many branches have not answered. `decided` is set if the abort itself had to be logged.
+    Aborting {
+        reason: AbortReason,
+        decided: Option<Lsn>,
+        unacked: usize,
+        attempts: u32,
+    },
+}
+
+/// A call that waits for the outcome.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Waiter {
+    pub call: Call,
+    pub wait: Wait,
+}
+
+impl State {
+    /// The record that must be durable before anything of the decision is told; `None` if there is none.
+    pub fn told_after(&self) -> Option<Lsn> {
+        match self {
+            State::Active | State::Preparing { .. } => None,
+            State::Committing { decided, .. } => Some(*decided),
+            State::Aborting { decided, .. } => *decided,
+        }
+    }
+
+    pub fn is_decided(&self) -> bool {
+        matches!(self, State::Committing { .. } | State::Aborting { .. })
+    }
+
+    /// The count of branches that have not answered the decision.
+    pub fn unacked(&mut self) -> Option<&mut usize> {
+        match self {
+            State::Active | State::Preparing { .. } => None,
+            State::Committing { unacked, .. } | State::Aborting { unacked, .. } => Some(unacked),
+        }
+    }
+}
+
+impl Transaction {
+    pub fn new(state: State, branches: Vec<Branch>) -> Self {
+        Transaction {
+            state,
+            branches,
+            waiters: Vec::new(),
+            key: None,
+            deviations: Vec::new(),
+            timer: None,
+            logged: false,
+        }
+    }
+
+    /// Branch ids are ordinals, but a recovered transaction holds only the branches that must hear the decision.
+    pub fn branch_mut(&mut self, id: BranchId) -> Option<&mut Branch> {
+        let position = self.position(id)?;
+        self.branches.get_mut(position)
+    }
+
+    pub fn branch(&self, id: BranchId) -> Option<&Branch> {
+        self.branches.get(self.position(id)?)
+    }
+
+    fn position(&self, id: BranchId) -> Option<usize> {
+        self.branches.binary_search_by_key(&id, |branch| branch.id).ok()
+    }
+
+    /// How it came out, once it is decided.
+    pub fn outcome(&self) -> Option<Outcome> {
+        if !self.deviations.is_empty() {
+            return Some(Outcome::Heuristic {
+                evidence: self.deviations.clone(),
+            });
+        }
+        match &self.state {
+            State::Active | State::Preparing { .. } => None,
+            State::Committing { .. } => Some(Outcome::Committed),
+            State::Aborting { reason, .. } => Some(Outcome::Aborted {
+                reason: reason.clone(),
+            }),
+        }
+    }
+}

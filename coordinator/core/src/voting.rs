@@ -1,0 +1,303 @@
+//! Sealing, votes, and the decision.
+
+use handfast_ids::{BranchId, TransactionId};
+
+use crate::branch::{BranchEvent, BranchState, Stay, Step, VoteEvent};
+use crate::coordinator::Coordinator;
+use crate::transaction::{State, Transaction};
+use crate::{
+    AbortReason, Decision, DecisionRecord, Effect, ExpectedBranch, InDoubtLine, InDoubtPhase, Lsn, Message,
+    Moment, Outcome, Record, Reply, SessionId, Vote, Wait,
+};
+
+impl Coordinator {
+    /// No more branches: ask each for its promise.
+    pub(crate) fn seal(
+        &mut self,
+        transaction: TransactionId,
+        expected: &[ExpectedBranch],
+        effects: &mut Vec<Effect>,
+    ) {
+        let now = self.now;
+        let Some(entry) = self.table.get_mut(&transaction) else {
+            return;
+        };
+        assert_eq!(entry.state, State::Active, "a set of branches is sealed once");
+        entry.state = State::Preparing {
+            unvoted: entry.branches.len(),
+        };
+        let timeout_ms = entry.timer.map_or(0, |deadline| deadline.0.saturating_sub(now.0));
+        let mut prepares = Vec::with_capacity(expected.len());
+        for expected in expected {
+            let Some(branch) = entry.branch_mut(expected.branch) else {
+                continue;
+            };
+            if let (Some(session), Step::To(next)) = (
+                branch.state.pinned_to(),
+                branch.state.on(BranchEvent::Prepare { sent: now }),
+            ) {
+                branch.state = next;
+                let (branch, operations) = (expected.branch, expected.operations);
+                let message = Message::Prepare {
+                    transaction,
+                    branch,
+                    operation: None,
+                    operations,
+                    timeout_ms,
+                };
+                prepares.push((session, message));
+            }
+        }
+        if prepares.is_empty() {
+            return self.decide(transaction, effects);
+        }
+        self.register(transaction, effects);
+        for (session, message) in prepares {
+            self.send(session, message, None, effects);
+        }
+    }
+
+    /// Notes in the log that prepares are on their way, so that a restart can abort without waiting to be asked.
+    pub(crate) fn register(&mut self, transaction: TransactionId, effects: &mut Vec<Effect>) {
+        let Some(entry) = self.table.get_mut(&transaction) else {
+            return;
+        };
+        entry.logged = true;
+        let branches = self.branch_records(transaction);
+        self.append(
+            Record::Registered {
+                transaction,
+                branches,
+            },
+            false,
+            effects,
+        );
+    }
+
+    /// A vote counts only from the session that was asked.
+    pub(crate) fn vote(
+        &mut self,
+        session: SessionId,
+        transaction: TransactionId,
+        branch: BranchId,
+        vote: Vote,
+        effects: &mut Vec<Effect>,
+    ) {
+        let event = match &vote {
+            Vote::Prepared { prepared_for_ms } => VoteEvent::Prepared {
+                prepared_for_ms: *prepared_for_ms,
+            },
+            Vote::ReadOnly => VoteEvent::ReadOnly,
+            Vote::Refused { .. } => VoteEvent::Refused,
+        };
+        let step = match self.table.get_mut(&transaction) {
+            Some(entry) => entry
+                .branch_mut(branch)
+                .map(|branch| branch.state.on(BranchEvent::Vote { session, vote: event })),
+            None => None,
+        };
+        match step {
+            Some(Step::To(next)) => self.voted(transaction, branch, next, vote, effects),
+            Some(Step::Stay(Stay::Duplicate | Stay::Contradiction)) => {}
+            // A yes that comes too late, or for something unknown, is a prepared branch without a home: it is answered
+            // as a scan that found it would be.
+            Some(Step::Stay(Stay::Late | Stay::Unasked)) | None => {
+                if matches!(vote, Vote::Prepared { .. }) {
+                    let line = InDoubtLine {
+                        transaction,
+                        branch,
+                        log: self.log,
+                        phase: InDoubtPhase::Prepared,
+                    };
+                    self.in_doubt_lines(session, &[line], false, effects);
+                }
+            }
+        }
+    }
+
+    fn voted(
+        &mut self,
+        transaction: TransactionId,
+        branch: BranchId,
+        next: BranchState,
+        vote: Vote,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(entry) = self.table.get_mut(&transaction) else {
+            return;
+        };
+        let State::Preparing { unvoted } = &mut entry.state else {
+            unreachable!("a branch is in Preparing only while its transaction is")
+        };
+        *unvoted -= 1;
+        let all_voted = *unvoted == 0;
+        let Some(voter) = entry.branch_mut(branch) else {
+            return;
+        };
+        voter.state = next;
+        let index = voter.resource;
+        if !next.is_unfinished() {
+            self.resources.get_mut(index).unfinished -= 1;
+        }
+        if let Vote::Refused {
+            reason,
+            message,
+            retryable,
+        } = vote
+        {
+            let resource = self.resources.get(index).name.clone();
+            self.abort(
+                transaction,
+                AbortReason::Refused {
+                    resource,
+                    reason,
+                    message,
+                    retryable,
+                },
+                effects,
+            );
+        } else if all_voted {
+            self.decide(transaction, effects);
+        }
+    }
+
+    /// All have voted, and nobody refused.
+    fn decide(&mut self, transaction: TransactionId, effects: &mut Vec<Effect>) {
+        let Some(entry) = self.table.get(&transaction) else {
+            return;
+        };
+        if let Some(index) = self.expiring_too_soon(entry) {
+            let resource = self.resources.get(index).name.clone();
+            return self.abort(transaction, AbortReason::PromiseExpired { resource }, effects);
+        }
+        let key = entry.key.as_deref().cloned();
+        let hearing = self.hearing_records(transaction);
+        // All read-only and no key: nothing to redo, nothing to remember, no record.
+        let decided = if hearing.is_empty() && key.is_none() {
+            Lsn::ZERO
+        } else {
+            let decision = DecisionRecord::Commit;
+            self.append(
+                Record::Decided {
+                    transaction,
+                    decision,
+                    branches: hearing,
+                    key,
+                },
+                true,
+                effects,
+            )
+        };
+        self.totals.committed += 1;
+        self.carry_out(transaction, Decision::Commit, effects, |unacked| {
+            State::Committing {
+                decided,
+                unacked,
+                attempts: 0,
+            }
+        });
+    }
+
+    /// Whether some promise would run out before the decision could reach it.
+    fn expiring_too_soon(&self, entry: &Transaction) -> Option<crate::resources::ResourceIndex> {
+        let needed_until = Moment(self.now.0 + self.limits.promise_margin_ms);
+        entry.branches.iter().find_map(|branch| match branch.state {
+            BranchState::Prepared {
+                expires: Some(expires),
+            } if expires < needed_until => Some(branch.resource),
+            _ => None,
+        })
+    }
+
+    /// Decides to abort. Presumed: not logged, except under a key, whose answer must survive.
+    pub(crate) fn abort(
+        &mut self,
+        transaction: TransactionId,
+        reason: AbortReason,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(entry) = self.table.get_mut(&transaction) else {
+            return;
+        };
+        if entry.state.is_decided() {
+            return;
+        }
+        let mut decided = None;
+        if let Some(key) = entry.key.as_deref().cloned() {
+            entry.logged = true;
+            let branches = self.hearing_records(transaction);
+            let decision = DecisionRecord::Abort(reason.clone());
+            let record = Record::Decided {
+                transaction,
+                decision,
+                branches,
+                key: Some(key),
+            };
+            decided = Some(self.append(record, true, effects));
+        }
+        self.totals.aborted += 1;
+        self.carry_out(transaction, Decision::Abort, effects, |unacked| State::Aborting {
+            reason,
+            decided,
+            unacked,
+            attempts: 0,
+        });
+    }
+
+    /// Moves a transaction into its decided state: tells the branches, the key, and those who wait.
+    fn carry_out(
+        &mut self,
+        transaction: TransactionId,
+        decision: Decision,
+        effects: &mut Vec<Effect>,
+        state: impl FnOnce(usize) -> State,
+    ) {
+        let Some(entry) = self.table.get_mut(&transaction) else {
+            return;
+        };
+        let mut unacked = 0;
+        for branch in &mut entry.branches {
+            if let Step::To(next) = branch.state.on(BranchEvent::Decide(decision)) {
+                branch.state = next;
+                unacked += 1;
+            }
+        }
+        entry.state = state(unacked);
+        let told_after = entry.state.told_after();
+        let outcome = entry.outcome().expect("it has just been decided");
+        if let Some(key) = &entry.key {
+            let after = told_after.expect("every decision under a key is logged");
+            self.keys.answer(&key.key, outcome.clone(), after);
+        }
+        self.deliver(transaction, effects);
+        self.answer_waiters(transaction, &outcome, false, effects);
+        self.notify_watchers(transaction, effects);
+        self.end_if_done(transaction, effects);
+    }
+
+    /// Answers those who wait for the decision, or, once it is `applied`, everybody.
+    pub(crate) fn answer_waiters(
+        &mut self,
+        transaction: TransactionId,
+        outcome: &Outcome,
+        applied: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(entry) = self.table.get_mut(&transaction) else {
+            return;
+        };
+        let everybody = applied || matches!(entry.state, State::Aborting { .. });
+        let told_after = entry.state.told_after();
+        let (answered, waiting) = std::mem::take(&mut entry.waiters)
+            .into_iter()
+            .partition::<Vec<_>, _>(|waiter| everybody || waiter.wait == Wait::Decided);
+        entry.waiters = waiting;
+        for waiter in answered {
+            let reply = Reply::Outcome {
+                transaction,
+                outcome: outcome.clone(),
+            };
+            self.reply(waiter.call, reply, told_after, effects);
+        }
+    }
+}
