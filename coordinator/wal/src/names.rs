@@ -67,3 +67,6 @@ fn lsn_between(name: &str, prefix: &str, suffix: &str) -> Option<Lsn> {
     }
     u64::from_str_radix(digits, 16).ok().map(Lsn)
 }
+
+#[cfg(test)]
+mod tests;

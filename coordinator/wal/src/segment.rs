@@ -60,3 +60,6 @@ impl SegmentHeader {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

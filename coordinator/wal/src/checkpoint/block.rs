@@ -120,3 +120,6 @@ impl Totals {
         bytes
     }
 }
+
+#[cfg(test)]
+mod tests;

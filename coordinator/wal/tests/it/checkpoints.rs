@@ -1,0 +1,255 @@
+//! Checkpoints: whatever happens while one is written, an earlier one serves.
+
+use handfast_wal::{Fault as Damage, GroupCommit, Lsn, WalError, visit};
+
+use crate::mem_disk::{Fault, MemDisk};
+use crate::support::{
+    Replayed, append_next, block_on, crash_images, create, open, reopen, report, write_through,
+};
+
+fn checkpoint(log: &GroupCommit<MemDisk>, through: u64) -> handfast_wal::Result<handfast_wal::Checkpoint> {
+    block_on(log.checkpoint(Lsn(through)).write_all([
+        through.to_le_bytes().to_vec(),
+        Vec::new(),
+        vec![0; 900],
+    ]))
+}
+
+fn name(through: u64) -> String {
+    format!("checkpoint-{through:016x}.ckp")
+}
+
+fn files(disk: &MemDisk) -> Vec<String> {
+    disk.names()
+        .into_iter()
+        .filter(|name| name.starts_with("checkpoint-"))
+        .collect()
+}
+
+#[test]
+fn replay_begins_with_the_newest_checkpoint() {
+    let disk = MemDisk::new();
+    let mut log = create(&disk);
+    write_through(&mut log, 5);
+    for through in [1, 3, 4] {
+        let written = checkpoint(&log, through).unwrap();
+        assert_eq!((written.through, written.records), (Lsn(through), 3));
+        assert_eq!(written.bytes, disk.content(&name(through)).len() as u64);
+    }
+    drop(log);
+    assert_eq!(files(&disk), [name(3), name(4)], "the newest two are kept");
+    let (_, replayed) = reopen(&disk);
+    assert_eq!(replayed.lsns(), [5]);
+    let expected = [4u64.to_le_bytes().to_vec(), Vec::new(), vec![0; 900]];
+    assert!(
+        replayed
+            .checkpoint
+            .into_iter()
+            .eq(expected.map(|record| (Lsn(4), record)))
+    );
+
+    let mut everything = Replayed::default();
+    assert!(
+        block_on(visit(&disk, |entry| everything.take(entry)))
+            .unwrap()
+            .is_sound()
+    );
+    assert_eq!(
+        (everything.checkpoint.len(), everything.lsns()),
+        (3, vec![1, 2, 3, 4, 5])
+    );
+}
+
+#[test]
+fn a_checkpoint_of_many_chunks_reads_back() {
+    let disk = MemDisk::new();
+    let mut log = create(&disk);
+    write_through(&mut log, 1);
+    let records: Vec<Vec<u8>> = (0..3000u32)
+        .map(|index| index.to_le_bytes().repeat(1 + index as usize % 90))
+        .collect();
+    let written = block_on(log.checkpoint(Lsn(1)).write_all(&records)).unwrap();
+    assert!(written.bytes > 2 * (256 << 10));
+    drop(log);
+    let (_, replayed) = reopen(&disk);
+    assert!(
+        replayed
+            .checkpoint
+            .into_iter()
+            .map(|(_, record)| record)
+            .eq(records)
+    );
+}
+
+#[test]
+fn a_crash_at_every_step_leaves_the_earlier_checkpoint_or_the_new_one() {
+    for operation in 0.. {
+        let disk = MemDisk::new();
+        let mut log = create(&disk);
+        write_through(&mut log, 4);
+        checkpoint(&log, 2).unwrap();
+        checkpoint(&log, 3).unwrap();
+        disk.fail_at(disk.operations() + operation, Fault::PowerOff);
+        let finished = checkpoint(&log, 4).is_ok();
+        for image in crash_images(&disk, 256) {
+            let (opened, replayed) = open(&image).unwrap();
+            let through = opened.recovered.checkpoint.unwrap().0;
+            assert!(
+                through == 4 || (through == 3 && !finished),
+                "operation {operation}: {through}"
+            );
+            assert_eq!(replayed.checkpoint.len(), 3);
+            assert_eq!(replayed.lsns(), (through + 1..=4).collect::<Vec<_>>());
+            assert!(
+                files(&image).iter().all(|name| name.ends_with(".ckp")),
+                "what was unfinished is removed"
+            );
+        }
+        if finished {
+            assert!(operation > 3);
+            break;
+        }
+    }
+}
+
+/// 1. The checkpoint is written and renamed. 2. The directory is not synced. 3. Power loss takes the new name.
+#[test]
+fn a_lost_rename_leaves_the_earlier_checkpoint_and_every_segment_that_it_needs() {
+    let mut lost = 0;
+    for operation in 0.. {
+        let disk = MemDisk::new();
+        let mut log = create(&disk);
+        write_through(&mut log, 15);
+        checkpoint(&log, 6).unwrap();
+        checkpoint(&log, 8).unwrap();
+        disk.fail_at(disk.operations() + operation, Fault::PowerOff);
+        let told = checkpoint(&log, 15).and_then(|_| block_on(log.truncate(Lsn(u64::MAX))));
+        let image = disk.power_loss(|_| false);
+        let (opened, replayed) = open(&image).unwrap();
+        let through = opened.recovered.checkpoint.unwrap();
+        assert_eq!(replayed.lsns(), (through.0 + 1..=15).collect::<Vec<_>>());
+        lost += u32::from(through == Lsn(8));
+        if told.is_ok() {
+            break;
+        }
+    }
+    assert!(lost > 0);
+}
+
+#[test]
+fn truncation_stops_at_the_older_checkpoint_and_at_what_is_retained() {
+    let disk = MemDisk::new();
+    let mut log = create(&disk);
+    write_through(&mut log, 25);
+    let firsts: Vec<Lsn> = report(&disk)
+        .segments
+        .iter()
+        .map(|segment| segment.first)
+        .collect();
+    assert!(firsts.len() >= 4, "{firsts:?}");
+    let truncate = |log: &GroupCommit<MemDisk>, retain_from| block_on(log.truncate(retain_from)).unwrap();
+
+    assert_eq!(truncate(&log, Lsn(u64::MAX)).segments, 0, "no checkpoint");
+    checkpoint(&log, 25).unwrap();
+    assert_eq!(truncate(&log, Lsn(u64::MAX)).segments, 0, "only one checkpoint");
+    // Through just before the end of the second segment: only the first one is covered.
+    let disk = MemDisk::new();
+    let mut log = create(&disk);
+    write_through(&mut log, 25);
+    checkpoint(&log, firsts[2].0 - 2).unwrap();
+    checkpoint(&log, 25).unwrap();
+    assert_eq!(truncate(&log, Lsn(firsts[1].0 - 1)).segments, 0, "retained");
+    let truncated = truncate(&log, Lsn(u64::MAX));
+    assert_eq!((truncated.segments, truncated.first), (1, firsts[1]));
+    checkpoint(&log, 25).unwrap();
+    drop(log);
+    assert!(report(&disk).is_sound());
+    assert_eq!(reopen(&disk).1.lsns(), Vec::<u64>::new());
+}
+
+#[test]
+fn a_damaged_newest_checkpoint_refuses_and_the_earlier_one_serves_without_it() {
+    let disk = MemDisk::new();
+    let mut log = create(&disk);
+    write_through(&mut log, 15);
+    checkpoint(&log, 9).unwrap();
+    checkpoint(&log, 14).unwrap();
+    block_on(log.truncate(Lsn(u64::MAX))).unwrap();
+    drop(log);
+    disk.flip_bit(&name(14), 1000);
+    let error = open(&disk).unwrap_err();
+    assert!(
+        matches!(&error, WalError::Corrupt(problem) if problem.fault == Damage::CheckpointDamaged),
+        "{error}"
+    );
+    assert!(error.to_string().contains("moving it away is safe"), "{error}");
+    disk.delete(&name(14));
+    let (_, replayed) = reopen(&disk);
+    assert_eq!(replayed.lsns(), (10..=15).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_older_copy_of_the_segments_under_a_newer_checkpoint_is_refused() {
+    let disk = MemDisk::new();
+    let mut log = create(&disk);
+    write_through(&mut log, 2);
+    let old = disk.content("segment-0000000000000001.log");
+    write_through(&mut log, 3);
+    checkpoint(&log, 3).unwrap();
+    drop(log);
+    disk.put("segment-0000000000000001.log", old);
+    let error = open(&disk).unwrap_err();
+    let ahead = Damage::CheckpointAhead {
+        through: Lsn(3),
+        last: Lsn(2),
+    };
+    assert!(
+        matches!(&error, WalError::Corrupt(problem) if problem.fault == ahead),
+        "{error}"
+    );
+}
+
+#[test]
+fn commits_go_on_between_the_chunks_of_a_checkpoint() {
+    let disk = MemDisk::new();
+    let mut log = create(&disk);
+    write_through(&mut log, 2);
+    let mut writer = log.checkpoint(Lsn(2));
+    for chunk in 0..4 {
+        block_on(writer.add(&vec![chunk; 300 << 10])).unwrap();
+        append_next(&mut log);
+        block_on(log.flush()).unwrap();
+    }
+    block_on(writer.finish()).unwrap();
+    drop(log);
+    let (_, replayed) = reopen(&disk);
+    assert_eq!(
+        (replayed.checkpoint.len(), replayed.lsns()),
+        (4, vec![3, 4, 5, 6])
+    );
+}
+
+#[test]
+fn an_abandoned_checkpoint_counts_for_nothing() {
+    let disk = MemDisk::new();
+    let mut log = create(&disk);
+    write_through(&mut log, 2);
+    let mut writer = log.checkpoint(Lsn(2));
+    block_on(writer.add(&vec![1; 300 << 10])).unwrap();
+    drop(writer);
+    assert_eq!(report(&disk).leftovers.len(), 1);
+    checkpoint(&log, 2).unwrap();
+    drop(log);
+    assert_eq!(files(&disk), [name(2)]);
+    assert_eq!(reopen(&disk).1.checkpoint.len(), 3);
+}
+
+#[test]
+#[should_panic(expected = "a checkpoint through 3, and durable is 2")]
+fn a_checkpoint_ahead_of_the_log_is_a_bug_of_the_caller() {
+    let disk = MemDisk::new();
+    let mut log = create(&disk);
+    write_through(&mut log, 2);
+    append_next(&mut log);
+    let _ = log.checkpoint(Lsn(3));
+}
