@@ -138,10 +138,10 @@ pub enum Fault {
         /// The version stated.
         found: u32,
     },
-    /// A file that must exist does not.
-    #[error("the segment that begins with lsn {first} is missing")]
+    /// A segment that must exist does not. The file named is the one that would begin with that LSN.
+    #[error("the segment that holds lsn {first} is missing")]
     SegmentMissing {
-        /// Its first LSN.
+        /// The first LSN that is missing.
         first: Lsn,
     },
     /// A segment's header does not check out for this log and this name.

@@ -112,7 +112,9 @@ fn a_crash_at_every_step_leaves_the_earlier_checkpoint_or_the_new_one() {
     }
 }
 
-/// 1. The checkpoint is written and renamed. 2. The directory is not synced. 3. Power loss takes the new name.
+/// 1. The checkpoint is written and renamed.
+/// 2. The directory is not synced.
+/// 3. Power loss takes the new name.
 #[test]
 fn a_lost_rename_leaves_the_earlier_checkpoint_and_every_segment_that_it_needs() {
     let mut lost = 0;

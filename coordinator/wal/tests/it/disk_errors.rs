@@ -32,8 +32,9 @@ fn after_a_failed_sync_nothing_is_tried_again() {
     assert_eq!(disk.operations(), operations, "nothing was asked of the disk");
 }
 
-/// 1. A sync fails, and the kernel takes the pages for clean. 2. The process stops. 3. The next one reads the records
-/// from the cache, keeps them, and says that they are durable. 4. Power loss. They must be there.
+/// 1. A sync fails, and the kernel takes the pages for clean.
+/// 2. The process stops. The next one reads the records from the cache, keeps them, and says that they are durable.
+/// 3. Power loss. The records must be there.
 #[test]
 fn what_a_failed_sync_left_in_the_cache_is_written_again_before_it_is_believed() {
     let disk = MemDisk::new();

@@ -88,14 +88,15 @@ fn a_rotation_without_reserve_tries_once_more_to_make_one() {
 
 #[test]
 fn a_batch_that_needs_the_next_segment_waits_while_it_is_being_made() {
-    let disk = MemDisk::new();
-    let mut log = create(&disk);
-    while report(&disk).segments.len() == 1 {
+    let (disk, mut log) = full();
+    while log.space() == Space::Reserved {
         append_next(&mut log);
         block_on(log.flush()).unwrap();
+        settle(&mut log);
     }
-    // The reserve is in the making and does not get on.
+    disk.set_capacity(None);
     disk.stall();
+    log.replenish();
     settle(&mut log);
     while log.pending_bytes() < 2700 {
         append_next(&mut log);
@@ -104,6 +105,7 @@ fn a_batch_that_needs_the_next_segment_waits_while_it_is_being_made() {
     log.start();
     assert!(log.in_flight());
     assert!(poll_once(log.completed()).is_pending());
+    assert_eq!(log.written(), log.durable(), "it has not set out");
     disk.resume();
     assert_eq!(block_on(log.completed()).unwrap(), log.accepted());
 }
