@@ -16,7 +16,7 @@ use crate::resources::ResourceIndex;
 use crate::{BranchStateView, Decision, DeviationKind, EnlistmentId, Moment, SessionId};
 
 /// A branch of a live transaction.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Branch {
     pub id: BranchId,
     pub resource: ResourceIndex,
@@ -26,7 +26,7 @@ pub(crate) struct Branch {
 }
 
 /// Where a branch stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum BranchState {
     /// Joined an active transaction; pinned to the session that it joined by.
     Enlisted {

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// One coordinator of one log partition in one epoch: the table of its live transactions and the protocol over it.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Coordinator {
     pub(crate) log: LogId,
     pub(crate) limits: Limits,
@@ -41,14 +41,14 @@ pub struct Coordinator {
 }
 
 /// How far the log is: `durable < next`, always.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Cursors {
     pub durable: Lsn,
     pub next: Lsn,
 }
 
 /// Counts since the start of this process.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Totals {
     pub committed: u64,
     pub aborted: u64,

@@ -8,7 +8,7 @@ use crate::view::TransactionView;
 use crate::{BranchRecord, Call, Decision, EnlistmentId, Lsn, Outcome, Record, SessionId};
 
 /// An effect, to be performed in order; one with `after` waits until the log is durable to that LSN.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// Append a record to the log.
     Append {
@@ -66,7 +66,7 @@ pub enum Effect {
 }
 
 /// A message to a participant.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
     /// The session is accepted.
     Welcome {
@@ -127,7 +127,7 @@ pub enum Message {
 }
 
 /// What a coordinator can say of a branch besides a decision.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum AnswerKind {
     /// Not decided yet.
     Wait,
@@ -140,7 +140,7 @@ pub enum AnswerKind {
 }
 
 /// Why a service may not join.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum EnlistRefusal {
     /// The coordinator holds no such active transaction.
     UnknownTransaction,
@@ -153,7 +153,7 @@ pub enum EnlistRefusal {
 }
 
 /// An answer to a client.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reply {
     /// A transaction was opened.
     Begun {
@@ -181,7 +181,7 @@ pub enum Reply {
 }
 
 /// Why a request was not executed. Each has a stable reason on the wire.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Rejection {
     /// The coordinator is shutting down; try again, elsewhere or later.
     Draining,
@@ -267,7 +267,7 @@ pub enum Rejection {
 }
 
 /// Why a session is ended by the coordinator.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CloseReason {
     /// Another store than the one known by this name.
     StoreMismatch {
@@ -293,7 +293,7 @@ pub enum CloseReason {
 }
 
 /// Why the process must end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum StopReason {
     /// Somebody has seen more of this log than there is: it was restored from an old copy, or lost its tail.
     LogIsOld {
@@ -310,7 +310,7 @@ pub enum StopReason {
 }
 
 /// What the history index keeps of an ended transaction.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FinishedTransaction {
     /// Its id.
     pub transaction: TransactionId,

@@ -163,7 +163,7 @@ pub struct KeyClaim {
 }
 
 /// When a commit is answered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Wait {
     /// Once the decision is durable.
     #[default]
@@ -173,7 +173,7 @@ pub enum Wait {
 }
 
 /// A branch as the committing application counts it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ExpectedBranch {
     /// Which branch.
     pub branch: BranchId,
@@ -199,7 +199,7 @@ pub struct SessionHello {
 }
 
 /// A witness of a log: somebody has seen it durable to here.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Seen {
     /// Which log.
     pub log: LogId,
@@ -257,7 +257,7 @@ pub enum AckKind {
 }
 
 /// A line of a participant's scan.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct InDoubtLine {
     /// Which transaction.
     pub transaction: TransactionId,
@@ -270,7 +270,7 @@ pub struct InDoubtLine {
 }
 
 /// What a scan finds of a branch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum InDoubtPhase {
     /// Durably prepared. Never a vote.
     Prepared,
@@ -281,7 +281,7 @@ pub enum InDoubtPhase {
 }
 
 /// How much room the log has.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum LogSpace {
     /// A spare segment stands by.
     Ample,

@@ -11,7 +11,7 @@ use crate::{Lsn, Outcome};
 /// An ended commit must not be taken for one that never happened. So whatever is dropped raises the horizon over its id,
 /// and an unknown id at or below the horizon is answered "forgotten", never "abort". Nothing here needs a record of its
 /// own: a restart rebuilds it from the log, and a checkpoint carries the horizon before segments go.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct History {
     limit: usize,
     /// Each with the record that must be durable before it may be told.

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// A branch that a participant shows and no decision can be given for.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct HeldBranch {
     pub resource: ResourceIndex,
     pub state: InDoubtState,

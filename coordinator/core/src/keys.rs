@@ -10,7 +10,7 @@ use crate::{KeyClaim, KeyRecord, Lsn, Outcome};
 pub(crate) const EXPIRY_PERIOD_MS: u64 = 1000;
 
 /// The keys that are held.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Keys {
     held: BTreeMap<IdempotencyKey, HeldKey>,
     by_expiry: BTreeSet<(u64, IdempotencyKey)>,
@@ -19,7 +19,7 @@ pub(crate) struct Keys {
 }
 
 /// A key and what it names.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct HeldKey {
     pub record: KeyRecord,
     pub transaction: TransactionId,

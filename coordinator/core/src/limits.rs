@@ -1,7 +1,7 @@
 //! Every bound of the core, named in one place.
 
 /// How much the core takes on, and for how long. All durations are milliseconds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// Live transactions; more are refused.
     pub transactions: usize,

@@ -8,7 +8,7 @@ use crate::Moment;
 ///
 /// Unix time is read once, at the start, and then follows the monotonic clock: a jump of the wall clock moves nothing.
 /// The floor comes from the log, so that a clock that was set back over a restart moves nothing either.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Mint {
     partition: Partition,
     epoch: Epoch,

@@ -7,7 +7,7 @@ use handfast_ids::{
 use crate::Lsn;
 
 /// A record of the log. Recovery folds these, and nothing else, into a [`Coordinator`](crate::Coordinator).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Record {
     /// A process has taken up the log. The first record of each start, forced before anything is answered.
     EpochStarted {
@@ -83,7 +83,7 @@ pub enum Record {
 }
 
 /// A decision as the log keeps it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DecisionRecord {
     /// All happens.
     Commit,
@@ -92,7 +92,7 @@ pub enum DecisionRecord {
 }
 
 /// A branch as the log keeps it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BranchRecord {
     /// Its ordinal.
     pub branch: BranchId,
@@ -107,7 +107,7 @@ pub struct BranchRecord {
 pub struct RequestDigest(pub [u8; 32]);
 
 /// A key as the log keeps it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyRecord {
     /// The key.
     pub key: IdempotencyKey,
@@ -118,7 +118,7 @@ pub struct KeyRecord {
 }
 
 /// What is decided.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Decision {
     /// All happens.
     Commit,
@@ -127,7 +127,7 @@ pub enum Decision {
 }
 
 /// Why a transaction aborted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum AbortReason {
     /// A client asked for it.
     Requested,
@@ -164,7 +164,7 @@ pub enum AbortReason {
 }
 
 /// How a transaction came out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// All happened, or will for certain.
     Committed,
@@ -181,7 +181,7 @@ pub enum Outcome {
 }
 
 /// A participant's deviation from a decision.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Deviation {
     /// Which branch.
     pub branch: BranchId,
@@ -194,7 +194,7 @@ pub struct Deviation {
 }
 
 /// How a participant deviated.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum DeviationKind {
     /// It provably ended the other way.
     Mixed,

@@ -13,7 +13,7 @@ use crate::{BranchRecord, CloseReason, Limits, SessionHello, SessionId};
 pub(crate) struct ResourceIndex(pub u32);
 
 /// All resources, by name and by index, and all sessions.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Resources {
     by_name: BTreeMap<ResourceName, ResourceIndex>,
     all: Vec<Resource>,
@@ -21,7 +21,7 @@ pub(crate) struct Resources {
 }
 
 /// One resource.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Resource {
     pub name: ResourceName,
     pub store: StoreId,
@@ -37,7 +37,7 @@ pub(crate) struct Resource {
 }
 
 /// One connection of one instance.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Session {
     pub resource: ResourceIndex,
     pub instance: InstanceId,

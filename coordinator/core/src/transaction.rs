@@ -15,7 +15,7 @@ use crate::branch::Branch;
 use crate::{AbortReason, Call, Deviation, KeyRecord, Lsn, Moment, Outcome, Wait};
 
 /// A live transaction.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Transaction {
     pub state: State,
     pub branches: Vec<Branch>,
@@ -29,7 +29,7 @@ pub(crate) struct Transaction {
 }
 
 /// Where a transaction stands.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum State {
     /// Open for branches.
     Active,
@@ -51,7 +51,7 @@ pub(crate) enum State {
 }
 
 /// A call that waits for the outcome.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Waiter {
     pub call: Call,
     pub wait: Wait,

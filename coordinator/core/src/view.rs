@@ -8,7 +8,7 @@ use handfast_ids::{
 use crate::{AnswerKind, Lsn, Outcome, Record};
 
 /// One transaction, as it may be told.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TransactionView {
     /// Which.
     pub transaction: TransactionId,
@@ -23,7 +23,7 @@ pub struct TransactionView {
 }
 
 /// Where a transaction stands.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum StateView {
     /// Open for branches.
     Active,
@@ -46,7 +46,7 @@ pub enum StateView {
 }
 
 /// One branch, as it may be told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BranchView {
     /// Its ordinal.
     pub branch: BranchId,
@@ -59,7 +59,7 @@ pub struct BranchView {
 }
 
 /// Where a branch stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BranchStateView {
     /// Joined; work may be under way.
     Enlisted,
@@ -86,7 +86,7 @@ pub enum BranchStateView {
 }
 
 /// A line for the operator: what is stuck, and on whom.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct InDoubtView {
     /// Which transaction.
     pub transaction: TransactionId,
@@ -103,7 +103,7 @@ pub struct InDoubtView {
 }
 
 /// Why a branch is listed as in doubt.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum InDoubtState {
     /// Commit is not acknowledged.
     Committing,
@@ -116,7 +116,7 @@ pub enum InDoubtState {
 }
 
 /// How the coordinator is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StatusView {
     /// Whose log.
     pub log: LogId,
@@ -137,7 +137,7 @@ pub struct StatusView {
 }
 
 /// Live transactions by state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct TableView {
     /// All of them.
     pub live: usize,
@@ -164,7 +164,7 @@ pub struct TableView {
 }
 
 /// One resource.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ResourceView {
     /// Its name.
     pub name: ResourceName,
@@ -179,7 +179,7 @@ pub struct ResourceView {
 }
 
 /// The state as records: fold them, then the log after `through`, and the state is back.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Snapshot {
     /// It covers the log up to here. Write it as a checkpoint only once the log is durable to this point.
     pub through: Lsn,
