@@ -29,6 +29,7 @@
 //! What must never live here: a clock, randomness, a runtime, the wire, bytes on disk.
 #![deny(missing_docs)]
 
+mod audit;
 mod branch;
 mod clients;
 mod coordinator;

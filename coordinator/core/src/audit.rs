@@ -1,0 +1,86 @@
+//! Recounts what the coordinator counts as it goes. For tests and the simulator, after each step: a counter that has
+//! drifted would otherwise show only as a transaction that never ends.
+
+use std::collections::BTreeMap;
+
+use crate::branch::BranchState;
+use crate::coordinator::Coordinator;
+use crate::transaction::{State, Transaction};
+
+impl Coordinator {
+    /// Every count, timer and cross reference that does not add up, in words. Looks at the whole table.
+    pub fn audit(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let mut unfinished = BTreeMap::new();
+        for (transaction, entry) in &self.table {
+            for branch in entry
+                .branches
+                .iter()
+                .filter(|branch| branch.state.is_unfinished())
+            {
+                *unfinished.entry(branch.resource).or_insert(0) += 1;
+            }
+            if counted(&entry.state) != recounted(entry) {
+                let (counted, found) = (counted(&entry.state), recounted(entry));
+                wrong.push(format!(
+                    "{transaction} counts {counted:?} open branches and has {found:?}"
+                ));
+            }
+            if entry
+                .timer
+                .is_some_and(|at| !self.timers.contains(&(at, *transaction)))
+            {
+                wrong.push(format!("{transaction} has a timer that nobody keeps"));
+            }
+            if !entry.state.is_decided() && entry.timer.is_none() {
+                wrong.push(format!("{transaction} has no deadline"));
+            }
+        }
+        for index in self.resources.indexes() {
+            let resource = self.resources.get(index);
+            let found = unfinished.get(&index).copied().unwrap_or(0);
+            if resource.unfinished != found {
+                let (name, counted) = (&resource.name, resource.unfinished);
+                wrong.push(format!(
+                    "{name} counts {counted} unfinished branches and has {found}"
+                ));
+            }
+        }
+        let timers = self.table.values().filter(|entry| entry.timer.is_some()).count();
+        if self.timers.len() != timers {
+            wrong.push(format!("{} timers for {timers} transactions", self.timers.len()));
+        }
+        if self
+            .watchers
+            .keys()
+            .any(|transaction| !self.table.contains_key(transaction))
+        {
+            wrong.push("somebody watches a transaction that is not live".to_owned());
+        }
+        if self.cursors.durable >= self.cursors.next {
+            wrong.push("the log is durable past its end".to_owned());
+        }
+        wrong
+    }
+}
+
+fn counted(state: &State) -> Option<usize> {
+    match state {
+        State::Active => None,
+        State::Preparing { unvoted } => Some(*unvoted),
+        State::Committing { unacked, .. } | State::Aborting { unacked, .. } => Some(*unacked),
+    }
+}
+
+fn recounted(entry: &Transaction) -> Option<usize> {
+    let is_open = |state: BranchState| match entry.state {
+        State::Active | State::Preparing { .. } => state.pinned_to().is_some(),
+        State::Committing { .. } | State::Aborting { .. } => matches!(state, BranchState::Delivering(_)),
+    };
+    let open = entry
+        .branches
+        .iter()
+        .filter(|branch| is_open(branch.state))
+        .count();
+    (entry.state != State::Active).then_some(open)
+}
