@@ -236,7 +236,7 @@ impl Coordinator {
             State::Aborting { decided, .. } => *decided = Some(lsn),
         }
         if let Some(key) = &entry.key {
-            self.keys.answer(&key.key, outcome.clone(), lsn);
+            self.keys.answer(&key.key, transaction, outcome.clone(), lsn);
         }
         self.notify_watchers(transaction, effects);
     }

@@ -71,8 +71,13 @@ impl Keys {
         }
     }
 
-    /// Binds a key to a transaction that has just begun.
+    /// Binds a key to a transaction that has just begun. In a replay the key may still be held by an earlier use, which
+    /// has expired since: nothing of it may stay, or its expiry would take the later use away.
     pub fn bind(&mut self, record: KeyRecord, transaction: TransactionId) {
+        if let Some(earlier) = self.held.remove(&record.key) {
+            self.by_expiry
+                .remove(&(earlier.record.expires_at_ms, earlier.record.key));
+        }
         self.by_expiry.insert((record.expires_at_ms, record.key.clone()));
         let key = record.key.clone();
         self.held.insert(
@@ -85,9 +90,12 @@ impl Keys {
         );
     }
 
-    /// Enters the answer. From here on it never changes, except that a deviation turns it heuristic.
-    pub fn answer(&mut self, key: &IdempotencyKey, outcome: Outcome, after: Lsn) {
-        if let Some(held) = self.held.get_mut(key) {
+    /// Enters the answer. From here on it never changes, except that a deviation turns it heuristic. A transaction that
+    /// outlived its key answers nothing: another one may hold the key by now.
+    pub fn answer(&mut self, key: &IdempotencyKey, transaction: TransactionId, outcome: Outcome, after: Lsn) {
+        if let Some(held) = self.held.get_mut(key)
+            && held.transaction == transaction
+        {
             held.answer = Some((outcome, after));
         }
     }

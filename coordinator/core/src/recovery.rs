@@ -165,7 +165,7 @@ impl Recovery {
             } => {
                 self.learn_id(transaction)?;
                 self.keys.bind(key.clone(), transaction);
-                self.keys.answer(&key.key, outcome, lsn);
+                self.keys.answer(&key.key, transaction, outcome, lsn);
                 Ok(())
             }
             Record::EndedCommits { transactions } => {
@@ -253,7 +253,7 @@ impl Recovery {
 
     fn enter(&mut self, transaction: TransactionId, entry: Transaction, lsn: Lsn) {
         if let (Some(key), Some(outcome)) = (&entry.key, entry.outcome()) {
-            self.keys.answer(&key.key, outcome, lsn);
+            self.keys.answer(&key.key, transaction, outcome, lsn);
         }
         if entry.branches.is_empty() {
             self.table.remove(&transaction);
@@ -290,7 +290,7 @@ impl Recovery {
         }
         entry.deviations.push(deviation);
         if let (Some(key), Some(outcome)) = (entry.key.as_deref(), entry.outcome()) {
-            self.keys.answer(&key.key, outcome, lsn);
+            self.keys.answer(&key.key, transaction, outcome, lsn);
         }
         Ok(())
     }

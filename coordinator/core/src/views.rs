@@ -10,7 +10,7 @@ use crate::transaction::{State, Transaction};
 use crate::view::{
     BranchView, InDoubtState, InDoubtView, Snapshot, StateView, StatusView, TableView, TransactionView,
 };
-use crate::{AbortReason, Decision, DecisionRecord, LogSpace, Lsn, Moment, Outcome, Record};
+use crate::{AbortReason, Decision, DecisionRecord, KeyRecord, LogSpace, Lsn, Moment, Outcome, Record};
 
 /// Ended commits of one `EndedCommits` record.
 const COMMITS_PER_RECORD: usize = 1000;
@@ -253,7 +253,12 @@ impl Coordinator {
                 branches,
             },
             Some(decision) => {
-                let key = entry.key.as_deref().cloned();
+                // A key that has expired since may name another transaction by now.
+                let is_held = |record: &&KeyRecord| {
+                    let held = self.keys.find(&record.key);
+                    held.is_some_and(|held| held.transaction == transaction)
+                };
+                let key = entry.key.as_deref().filter(is_held).cloned();
                 Record::Decided {
                     transaction,
                     decision,

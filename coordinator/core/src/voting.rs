@@ -267,7 +267,7 @@ impl Coordinator {
         let outcome = entry.outcome().expect("it has just been decided");
         if let Some(key) = &entry.key {
             let after = told_after.expect("every decision under a key is logged");
-            self.keys.answer(&key.key, outcome.clone(), after);
+            self.keys.answer(&key.key, transaction, outcome.clone(), after);
         }
         self.deliver(transaction, effects);
         self.answer_waiters(transaction, &outcome, false, effects);

@@ -31,7 +31,11 @@ impl Default for Stage {
 
 impl Stage {
     pub fn violations(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.world.oracle.violations)
+        let violations = std::mem::take(&mut self.world.oracle.violations);
+        violations
+            .into_iter()
+            .map(|text| self.names.shorten(text))
+            .collect()
     }
 
     pub fn play(&mut self, command: &Command) -> Result<Vec<String>, String> {

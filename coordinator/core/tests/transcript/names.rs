@@ -27,6 +27,12 @@ impl Names {
         name
     }
 
+    /// The text with names for ids.
+    pub fn shorten(&self, text: String) -> String {
+        let ids = self.by_id.iter();
+        ids.fold(text, |text, (id, name)| text.replace(&id.to_string(), name))
+    }
+
     fn remember(&mut self, name: &str, transaction: TransactionId) {
         self.by_id.insert(transaction, name.to_owned());
         self.by_name.insert(name.to_owned(), transaction);
