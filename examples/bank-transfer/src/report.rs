@@ -1,0 +1,154 @@
+//! The verdict, for people and for programs.
+
+use std::process::ExitCode;
+
+use comfy_table::{Cell, CellAlignment, Color, Table, presets};
+use serde::Serialize;
+
+use crate::options::Output;
+
+/// What became of all transfers, from the stores' own state and what the clients were told.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    pub seed: u64,
+    pub seconds: f64,
+    pub asked: u64,
+    pub committed: u64,
+    pub aborted: u64,
+    /// A client did not know at first, and learned it by asking again with the same key.
+    pub unknown_then_resolved: u64,
+    /// A client never learned it.
+    pub unknown: u64,
+    /// Told committed, and not in the stores.
+    pub lost: u64,
+    /// In a store more than once.
+    pub doubled: u64,
+    /// In one store and not in the other.
+    pub half_done: u64,
+    /// Told aborted, and in the stores.
+    pub aborted_but_done: u64,
+    pub total_before: i64,
+    pub total_after: i64,
+    pub left_prepared: u64,
+    pub kills: Vec<(String, u64)>,
+    pub recoveries: u64,
+}
+
+impl Report {
+    pub fn kills(&self) -> u64 {
+        self.kills.iter().map(|(_, kills)| kills).sum()
+    }
+
+    /// Without kills and recoveries the run shows nothing.
+    pub fn is_void(&self) -> bool {
+        self.kills() == 0 || self.recoveries == 0 || self.committed == 0
+    }
+
+    pub fn is_clean(&self) -> bool {
+        !self.is_void()
+            && self.lost + self.doubled + self.half_done + self.aborted_but_done + self.left_prepared == 0
+            && self.unknown == 0
+            && self.total_before == self.total_after
+            && self.asked == self.committed + self.aborted
+    }
+
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(u8::from(!self.is_clean()))
+    }
+
+    pub fn print(&self, output: Output) {
+        match output {
+            Output::Json => {
+                println!(
+                    "{}",
+                    serde_json::to_string_pretty(self).expect("a report is plain data")
+                );
+            }
+            Output::Table => println!("\n{}\n\n{}", self.table(), self.verdict()),
+        }
+    }
+
+    fn table(&self) -> Table {
+        let colored = std::env::var_os("NO_COLOR").is_none();
+        let mut table = Table::new();
+        table
+            .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+            .set_header(["", "found", "must be"]);
+        let mut row = |name: &str, found: String, must: &str, good: Option<bool>| {
+            let mut found = Cell::new(found).set_alignment(CellAlignment::Right);
+            if let (true, Some(good)) = (colored, good) {
+                found = found.fg(if good { Color::Green } else { Color::Red });
+            }
+            table.add_row([Cell::new(name), found, Cell::new(must)]);
+        };
+        let none = |count: u64| Some(count == 0);
+        row("transfers asked", self.asked.to_string(), "", None);
+        row("  committed", self.committed.to_string(), "", None);
+        row("  aborted", self.aborted.to_string(), "", None);
+        row(
+            "  unknown, then resolved",
+            self.unknown_then_resolved.to_string(),
+            "",
+            None,
+        );
+        row(
+            "  unknown for ever",
+            self.unknown.to_string(),
+            "0",
+            none(self.unknown),
+        );
+        row("lost", self.lost.to_string(), "0", none(self.lost));
+        row("doubled", self.doubled.to_string(), "0", none(self.doubled));
+        row("half done", self.half_done.to_string(), "0", none(self.half_done));
+        row(
+            "told aborted, but done",
+            self.aborted_but_done.to_string(),
+            "0",
+            none(self.aborted_but_done),
+        );
+        let before = self.total_before.to_string();
+        row(
+            "money in both stores",
+            self.total_after.to_string(),
+            &before,
+            Some(self.total_after == self.total_before),
+        );
+        row(
+            "left prepared",
+            self.left_prepared.to_string(),
+            "0",
+            none(self.left_prepared),
+        );
+        let kills: Vec<String> = self
+            .kills
+            .iter()
+            .map(|(name, kills)| format!("{name} {kills}"))
+            .collect();
+        row(
+            "kill -9",
+            format!("{} ({})", self.kills(), kills.join(", ")),
+            "> 0",
+            Some(self.kills() > 0),
+        );
+        row(
+            "recoveries",
+            self.recoveries.to_string(),
+            "> 0",
+            Some(self.recoveries > 0),
+        );
+        table
+    }
+
+    fn verdict(&self) -> String {
+        let rate = self.asked as f64 / self.seconds.max(0.001);
+        let measured = format!("{:.0} transfers a second, kills included", rate);
+        if self.is_void() {
+            "VOID: nothing was killed, recovered or committed, so nothing was shown.".to_owned()
+        } else if self.is_clean() {
+            format!("CLEAN: every transfer happened exactly once or not at all ({measured}).")
+        } else {
+            let broken = self.lost + self.doubled + self.half_done + self.aborted_but_done;
+            format!("BROKEN: {broken} transfers came out wrong ({measured}).")
+        }
+    }
+}
