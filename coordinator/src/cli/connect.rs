@@ -1,0 +1,98 @@
+//! How the subcommands that look at a running coordinator reach it.
+
+use std::time::Duration;
+
+use clap::Args;
+use handfast_proto::status::Failure;
+use handfast_proto::v1::admin_client::AdminClient;
+use handfast_proto::v1::transactions_client::TransactionsClient;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+use super::output::Output;
+use crate::error::{Error, Kind};
+
+/// Which coordinator, and how to print.
+#[derive(Debug, Args)]
+pub struct Connect {
+    /// The coordinator's address
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "HANDFAST_ADDRESS",
+        default_value = "127.0.0.1:7420",
+        global = true
+    )]
+    address: String,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Output::Table, global = true)]
+    pub output: Output,
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Connect {
+    /// A client of what operators call.
+    pub async fn admin(&self) -> Result<AdminClient<Channel>, Error> {
+        Ok(AdminClient::new(self.channel().await?))
+    }
+
+    /// A client of what applications call.
+    pub async fn transactions(&self) -> Result<TransactionsClient<Channel>, Error> {
+        Ok(TransactionsClient::new(self.channel().await?))
+    }
+
+    async fn channel(&self) -> Result<Channel, Error> {
+        let uri = if self.address.contains("://") {
+            self.address.clone()
+        } else {
+            format!("http://{}", self.address)
+        };
+        let endpoint = Endpoint::from_shared(uri).map_err(|error| {
+            let message = format!(
+                "{:?} is no address: {error}; give one such as 127.0.0.1:7420",
+                self.address
+            );
+            Error::new(Kind::Usage, message)
+        })?;
+        let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(CALL_TIMEOUT);
+        endpoint.connect().await.map_err(|error| self.unreachable(&error))
+    }
+
+    fn unreachable(&self, error: &dyn std::error::Error) -> Error {
+        let mut reason = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            reason = cause.to_string();
+            source = cause.source();
+        }
+        let message = format!(
+            "no coordinator answers at {}: {reason}; start it, or give its address with --address",
+            self.address
+        );
+        Error::new(Kind::Unreachable, message)
+    }
+}
+
+/// A call that failed: the coordinator's own words, or the transport's.
+pub fn call_failed(status: Status) -> Error {
+    match Failure::from_status(&status) {
+        Some(failure) => Error::new(Kind::Refused, failure.to_string()),
+        None if matches!(
+            status.code(),
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled
+        ) =>
+        {
+            let message = format!(
+                "the coordinator cannot be reached: {}; try again",
+                status.message()
+            );
+            Error::new(Kind::Unreachable, message)
+        }
+        None => Error::new(
+            Kind::Refused,
+            format!("the call failed: {}: {}", status.code(), status.message()),
+        ),
+    }
+}

@@ -1,0 +1,282 @@
+//! The settings of `handfast serve`: flags over `HANDFAST_SECTION__KEY` over the TOML file over the defaults below.
+//!
+//! Every bound of the service stands here, under a name; those of the protocol are `handfast_core::Limits`.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use config::{Environment, File, FileFormat};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind};
+
+/// What environment variables that set something begin with; section and key are separated by two underscores.
+pub const ENVIRONMENT_PREFIX: &str = "HANDFAST";
+
+/// All settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// What clients and participants meet.
+    pub server: Server,
+    /// The log on disk.
+    pub log: Log,
+    /// How much the service takes on, and for how long.
+    pub limits: Limits,
+    /// Logs of the program itself.
+    pub logging: Logging,
+}
+
+/// What clients and participants meet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// The address to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Each side of a session sends a frame within this time; after thrice the time it is taken for gone.
+    pub heartbeat_ms: u64,
+    /// A session must say hello within this time.
+    pub hello_timeout_ms: u64,
+    /// How often participants are asked to scan their stores.
+    pub scan_period_ms: u64,
+    /// The most prepares that a participant is told to expect under way on a session.
+    pub session_window: u32,
+    /// The longest frame or request that is taken.
+    pub frame_bytes: usize,
+    /// Inputs that wait for the driver; further calls are answered BUSY, sessions wait.
+    pub inbox_inputs: usize,
+    /// Bytes of operations and frames that wait for the driver.
+    pub inbox_bytes: usize,
+    /// Calls that wait for an answer; further ones are answered BUSY.
+    pub calls: usize,
+    /// Sessions at a time.
+    pub sessions: usize,
+    /// Messages that wait for a slow session; with more it is ended, and catches up when it comes back.
+    pub session_backlog: usize,
+    /// How long a shutdown waits for decided transactions to be delivered.
+    pub drain_timeout_ms: u64,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Server {
+            listen: SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT)),
+            heartbeat_ms: 3000,
+            hello_timeout_ms: 10_000,
+            scan_period_ms: 10_000,
+            session_window: 65_536,
+            frame_bytes: 16 << 20,
+            inbox_inputs: 16_384,
+            inbox_bytes: 256 << 20,
+            calls: 200_000,
+            sessions: 10_000,
+            session_backlog: 1_000_000,
+            drain_timeout_ms: 10_000,
+        }
+    }
+}
+
+/// The port of a coordinator that is told none.
+pub const DEFAULT_PORT: u16 = 7420;
+
+/// The log on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// The size of a new segment; a multiple of 4096. The disk holds at least two.
+    pub segment_bytes: u64,
+    /// Bytes of records that may wait for the batch in flight.
+    pub buffer_bytes: usize,
+    /// A checkpoint is written when the log has grown by this much.
+    pub checkpoint_bytes: u64,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log {
+            segment_bytes: 64 << 20,
+            buffer_bytes: 8 << 20,
+            checkpoint_bytes: 128 << 20,
+        }
+    }
+}
+
+/// Logs of the program itself, on standard error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Logging {
+    /// As lines of text or of JSON.
+    pub format: LogFormat,
+    /// Which, in the syntax of tracing's environment filter.
+    pub filter: String,
+}
+
+impl Default for Logging {
+    fn default() -> Self {
+        Logging {
+            format: LogFormat::Text,
+            filter: "info".to_owned(),
+        }
+    }
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs, one object a line.
+    Json,
+}
+
+macro_rules! limits {
+    ($($name:ident: $type:ty,)*) => {
+        /// The core's limits by name; their meaning stands at `handfast_core::Limits`.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        #[allow(missing_docs)]
+        pub struct Limits {
+            $(pub $name: $type,)*
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                let core = handfast_core::Limits::default();
+                Limits { $($name: core.$name,)* }
+            }
+        }
+
+        impl Limits {
+            /// The same for the core.
+            pub fn core(&self) -> handfast_core::Limits {
+                handfast_core::Limits { $($name: self.$name,)* }
+            }
+        }
+    };
+}
+
+limits! {
+    transactions: usize,
+    branches_per_transaction: usize,
+    operation_bytes: usize,
+    unfinished_branches_per_resource: usize,
+    resources: usize,
+    waiters_per_transaction: usize,
+    keys: usize,
+    key_retention_ms: u64,
+    history: usize,
+    default_timeout_ms: u64,
+    max_timeout_ms: u64,
+    redelivery_min_ms: u64,
+    redelivery_max_ms: u64,
+    promise_margin_ms: u64,
+    retry_hint_ms: u64,
+    redelivery_step: usize,
+    held_branches: usize,
+}
+
+/// What the command line sets.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `--listen`
+    pub listen: Option<SocketAddr>,
+    /// `--log-format`
+    pub log_format: Option<LogFormat>,
+}
+
+impl Settings {
+    /// Reads the file, if one is given, and the environment, and puts the flags on top.
+    pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Settings, Error> {
+        Settings::from_sources(file, environment(), flags)
+    }
+
+    fn from_sources(
+        file: Option<&Path>,
+        environment: HashMap<String, String>,
+        flags: &Flags,
+    ) -> Result<Settings, Error> {
+        let unusable = |error: config::ConfigError| {
+            Error::new(
+                Kind::Usage,
+                format!(
+                    "the configuration cannot be used: {error}; correct it, or leave it out for the default"
+                ),
+            )
+        };
+        let mut builder = config::Config::builder();
+        if let Some(file) = file {
+            builder = builder.add_source(File::from(file).format(FileFormat::Toml));
+        }
+        let environment = Environment::with_prefix(ENVIRONMENT_PREFIX)
+            .prefix_separator("_")
+            .separator("__")
+            .try_parsing(true)
+            .source(Some(environment));
+        let mut settings: Settings = builder
+            .add_source(environment)
+            .build()
+            .and_then(config::Config::try_deserialize)
+            .map_err(unusable)?;
+        if let Some(listen) = flags.listen {
+            settings.server.listen = listen;
+        }
+        if let Some(format) = flags.log_format {
+            settings.logging.format = format;
+        }
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Refuses what cannot work together.
+    pub fn check(&self) -> Result<(), Error> {
+        let refuse = |message: String| Err(Error::new(Kind::Usage, message));
+        let positive = [
+            ("server.heartbeat_ms", self.server.heartbeat_ms),
+            ("server.hello_timeout_ms", self.server.hello_timeout_ms),
+            ("server.inbox_inputs", self.server.inbox_inputs as u64),
+            ("server.calls", self.server.calls as u64),
+            ("limits.transactions", self.limits.transactions as u64),
+            ("limits.resources", self.limits.resources as u64),
+            ("log.checkpoint_bytes", self.log.checkpoint_bytes),
+        ];
+        if let Some((name, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
+            return refuse(format!("{name} is 0; give at least 1"));
+        }
+        let room = self.limits.operation_bytes + FRAME_OVERHEAD_BYTES;
+        if self.server.frame_bytes < room {
+            return refuse(format!(
+                "server.frame_bytes is {}, but an operation of limits.operation_bytes needs {room}; raise the one or \
+                 lower the other",
+                self.server.frame_bytes
+            ));
+        }
+        if self.server.inbox_bytes < self.server.frame_bytes {
+            return refuse("server.inbox_bytes is less than server.frame_bytes; raise it".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// What a frame needs beside the longest operation.
+const FRAME_OVERHEAD_BYTES: usize = 64 << 10;
+
+impl Server {
+    /// How long a peer may be silent.
+    pub fn silence(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_ms.saturating_mul(3))
+    }
+}
+
+/// Only variables with a section: `HANDFAST_FAILPOINT` and its like are no settings.
+fn environment() -> HashMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX) && name.contains("__"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,64 @@
+use super::*;
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+fn variables(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+    let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    pairs.iter().map(own).collect()
+}
+
+#[test]
+fn without_sources_the_defaults_hold() {
+    let settings = Settings::from_sources(None, HashMap::new(), &Flags::default()).unwrap();
+    assert_eq!(settings, Settings::default());
+    assert_eq!(settings.limits.core(), handfast_core::Limits::default());
+}
+
+#[test]
+fn flags_beat_the_environment_which_beats_the_file() {
+    let file = file("[server]\nlisten = '127.0.0.1:1'\nheartbeat_ms = 1\ncalls = 1\n");
+    let environment = variables(&[
+        ("HANDFAST_SERVER__LISTEN", "127.0.0.1:2"),
+        ("HANDFAST_SERVER__HEARTBEAT_MS", "2"),
+    ]);
+    let flags = Flags {
+        listen: Some("127.0.0.1:3".parse().unwrap()),
+        log_format: None,
+    };
+    let settings = Settings::from_sources(Some(file.path()), environment, &flags).unwrap();
+    assert_eq!(settings.server.listen.port(), 3);
+    assert_eq!(settings.server.heartbeat_ms, 2);
+    assert_eq!(settings.server.calls, 1);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_accepted_ones() {
+    let file = file("[log]\nsegment_size = 1\n");
+    let error = Settings::from_sources(Some(file.path()), HashMap::new(), &Flags::default()).unwrap_err();
+    assert_eq!(error.kind, Kind::Usage);
+    assert!(
+        error.message.contains("segment_size") && error.message.contains("segment_bytes"),
+        "{error}"
+    );
+    let environment = variables(&[("HANDFAST_LIMIT__KEYS", "1")]);
+    let error = Settings::from_sources(None, environment, &Flags::default()).unwrap_err();
+    assert!(error.message.contains("limits"), "{error}");
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    let environment = variables(&[("HANDFAST_SERVER__FRAME_BYTES", "1000")]);
+    let error = Settings::from_sources(None, environment, &Flags::default()).unwrap_err();
+    assert!(error.message.contains("operation_bytes"), "{error}");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let path = Path::new("/nonexistent/handfast.toml");
+    let error = Settings::from_sources(Some(path), HashMap::new(), &Flags::default()).unwrap_err();
+    assert!(error.message.contains("handfast.toml"), "{error}");
+}

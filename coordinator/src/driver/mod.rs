@@ -1,0 +1,419 @@
+//! The driver: the one event loop in which core, log, index and sessions meet.
+//!
+//! ```text
+//!   inbox ───────► core.handle ──► append ──► journal ──► one batch, one sync
+//!   log durable ─►     │                                      │
+//!   timer ───────►     └──► send, reply (after lsn?) ──► gate ┴──► outbox: one frame a session; calls: one reply each
+//! ```
+//!
+//! A turn takes whatever has gathered, runs all of it through the core, and then writes one batch, one frame to each
+//! session and the replies. What must never live here: a protocol decision, a task or a lock for a transaction.
+
+mod calls;
+mod checkpoints;
+pub mod codec;
+mod frames;
+mod gate;
+mod inbox;
+mod journal;
+mod outbox;
+mod questions;
+mod recover;
+
+use handfast_core::{CloseReason, Coordinator, Effect, Event, LogSpace, Lsn, Moment, Record, SessionId};
+use handfast_proto::status::{Failure, Reason};
+use handfast_proto::v1;
+use handfast_wal::{Disk, WalError};
+use tokio::sync::watch;
+
+pub use calls::{Answer, Watched, Watching};
+pub use inbox::{
+    DriverHandle, Found, Inbox, Input, PageRequest, Question, Request, Room, ServiceStatus, inbox,
+};
+pub use outbox::{FRAMES_IN_FLIGHT, Outgoing, SessionSender};
+pub use recover::{create_log, recover};
+
+use calls::Calls;
+use checkpoints::Checkpoints;
+use gate::Gate;
+use journal::Journal;
+use outbox::Outbox;
+
+use crate::error::Error;
+use crate::failpoint::{self, Point};
+use crate::index::Index;
+use crate::runtime::{Clock, Phase};
+use crate::server::failures;
+
+/// Inputs that one turn takes.
+const INPUTS_PER_TURN: usize = 2048;
+
+/// How often things are looked after that nobody asks for. A record that nobody demands is durable after about twice this.
+const HOUSEKEEPING_MS: u64 = 250;
+
+/// The event loop and everything that it owns.
+pub struct Driver<D: Disk, I: Index> {
+    clock: Clock,
+    core: Coordinator,
+    journal: Journal<D>,
+    index: I,
+    gate: Gate,
+    outbox: Outbox,
+    calls: Calls,
+    calls_limit: usize,
+    checkpoints: Checkpoints,
+    inbox: Inbox,
+    gathered: Vec<Input>,
+    effects: Vec<Effect>,
+    space: LogSpace,
+    housekeeping: Moment,
+    phase: watch::Sender<Phase>,
+    drain_timeout_ms: u64,
+    /// Set when a shutdown was asked for: when it ends at the latest.
+    drain_until: Option<Moment>,
+    replied: bool,
+}
+
+enum Wake {
+    Durable(Lsn),
+    Inputs(usize),
+    Other,
+}
+
+impl<D: Disk, I: Index> Driver<D, I> {
+    /// Runs until a shutdown is complete. An error is final: nothing is performed after it, and the process must end.
+    pub async fn run(mut self) -> Result<(), Error> {
+        loop {
+            match self.wait().await? {
+                Wake::Durable(lsn) => self.durable(lsn)?,
+                // Every handle is gone: nobody can ask for anything any more.
+                Wake::Inputs(0) => return self.finish().await,
+                Wake::Inputs(_) | Wake::Other => {}
+            }
+            self.take_inputs()?;
+            self.look_at_the_clock()?;
+            self.send_off().await?;
+            if self.is_finished() {
+                return self.finish().await;
+            }
+        }
+    }
+
+    /// Waits for something to do. What is rare comes first: nothing that is always ready may starve the rest.
+    async fn wait(&mut self) -> Result<Wake, WalError> {
+        let has_room = self.journal.has_room();
+        let timeout = self.next_timeout();
+        tokio::select! {
+            biased;
+            durable = self.journal.completed() => durable.map(Wake::Durable),
+            () = self.outbox.writable() => Ok(Wake::Other),
+            done = self.checkpoints.done() => done.map(|()| Wake::Other),
+            () = self.clock.sleep_until(timeout) => Ok(Wake::Other),
+            count = self.inbox.recv_many(&mut self.gathered, INPUTS_PER_TURN), if has_room => Ok(Wake::Inputs(count)),
+        }
+    }
+
+    fn next_timeout(&self) -> Moment {
+        let core = self.core.next_timeout().unwrap_or(self.housekeeping);
+        core.min(self.housekeeping)
+    }
+
+    /// The core hears of it first; then what waited is performed, and then what the core made of it.
+    fn durable(&mut self, lsn: Lsn) -> Result<(), Error> {
+        self.core
+            .handle(self.clock.now(), Event::LogDurable(lsn), &mut self.effects);
+        while let Some(effect) = self.gate.release(lsn) {
+            self.perform(effect)?;
+        }
+        self.checkpoints.advance(self.journal.log());
+        self.perform_effects()
+    }
+
+    fn take_inputs(&mut self) -> Result<(), Error> {
+        while self.journal.has_room() && self.gathered.len() < INPUTS_PER_TURN {
+            let Ok(input) = self.inbox.try_recv() else { break };
+            self.gathered.push(input);
+        }
+        let mut gathered = std::mem::take(&mut self.gathered);
+        let now = self.clock.now();
+        for input in gathered.drain(..) {
+            self.take(now, input)?;
+        }
+        self.gathered = gathered;
+        Ok(())
+    }
+
+    fn take(&mut self, now: Moment, input: Input) -> Result<(), Error> {
+        match input {
+            Input::Call {
+                call,
+                request,
+                answer,
+                room: _,
+            } => {
+                if self.calls.len() >= self.calls_limit {
+                    let _ = answer.send(Err(inbox::busy()));
+                    return Ok(());
+                }
+                self.calls.once(call, answer);
+                self.handle(now, request.into_event(call))
+            }
+            Input::Watch {
+                call,
+                transaction,
+                views,
+            } => {
+                if self.calls.len() >= self.calls_limit {
+                    let _ = views.send(Some(Err(inbox::busy())));
+                    return Ok(());
+                }
+                self.calls.watcher(call, views);
+                self.handle(now, Event::Watch { call, transaction })
+            }
+            Input::Question(question) => {
+                self.answer(now, question);
+                Ok(())
+            }
+            Input::SessionUp {
+                session,
+                hello,
+                sender,
+            } => {
+                tracing::info!(session = session.0, resource = %hello.resource, instance = %hello.instance, "session up");
+                self.outbox.open(session, sender, now);
+                self.handle(now, Event::SessionUp { session, hello })
+            }
+            Input::Frame { events, room: _ } => {
+                for event in events {
+                    self.handle(now, event)?;
+                }
+                Ok(())
+            }
+            Input::SessionDown { session, farewell } => {
+                tracing::info!(session = session.0, ?farewell, "session down");
+                match farewell {
+                    None => self.outbox.remove(session),
+                    Some(failure) => self.outbox.close(session, goodbye(&failure), Some(failure)),
+                }
+                self.handle(now, Event::SessionDown { session })
+            }
+            Input::Drain => self.drain(now),
+        }
+    }
+
+    fn handle(&mut self, now: Moment, event: Event) -> Result<(), Error> {
+        tracing::trace!(?event);
+        self.core.handle(now, event, &mut self.effects);
+        self.perform_effects()
+    }
+
+    fn perform_effects(&mut self) -> Result<(), Error> {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
+            match after(&effect) {
+                Some(lsn) if lsn > self.journal.durable() => self.gate.hold(lsn, effect),
+                _ => self.perform(effect)?,
+            }
+        }
+        // What performing has caused, such as the end of a session that is too slow, comes behind.
+        std::mem::swap(&mut effects, &mut self.effects);
+        if effects.is_empty() {
+            return Ok(());
+        }
+        self.effects.append(&mut effects);
+        self.perform_effects()
+    }
+
+    fn perform(&mut self, effect: Effect) -> Result<(), Error> {
+        match effect {
+            Effect::Append { lsn, record, force } => {
+                log_record(lsn, &record);
+                self.journal.append(lsn, &record, force)?;
+            }
+            Effect::Send { session, message, .. } => {
+                if matches!(message, handfast_core::Message::Prepare { .. }) {
+                    failpoint::hit(Point::BeforePrepareSend);
+                }
+                if !self.outbox.push(session, message) {
+                    self.end_slow_session(session);
+                }
+            }
+            Effect::Reply { call, reply, .. } => {
+                self.calls.reply(call, reply, inbox::answer);
+                self.replied = true;
+            }
+            Effect::CloseSession { session, reason } => self.close_session(session, &reason),
+            Effect::Finished { transaction, .. } => self.index.insert(*transaction),
+            Effect::KeysExpired { keys, .. } => self.index.forget_keys(&keys),
+            Effect::Stop { reason } => {
+                tracing::error!(?reason, "the coordinator must stop");
+                return Err(reason.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn close_session(&mut self, session: SessionId, reason: &CloseReason) {
+        let failure = failures::of_close(reason);
+        tracing::error!(session = session.0, reason = %failure.reason, message = failure.message, "session refused");
+        self.outbox.close(session, goodbye(&failure), Some(failure));
+    }
+
+    /// Its messages are dropped; when it comes back, the core sends again what still matters.
+    fn end_slow_session(&mut self, session: SessionId) {
+        tracing::error!(
+            session = session.0,
+            "session ended: it takes messages slower than they come"
+        );
+        self.outbox.remove(session);
+        self.core.handle(
+            self.clock.now(),
+            Event::SessionDown { session },
+            &mut self.effects,
+        );
+    }
+
+    fn look_at_the_clock(&mut self) -> Result<(), Error> {
+        let now = self.clock.now();
+        if self.core.next_timeout().is_some_and(|timeout| timeout <= now) {
+            self.handle(now, Event::Tick)?;
+        }
+        if now < self.housekeeping {
+            return Ok(());
+        }
+        self.housekeeping = Moment(now.0 + HOUSEKEEPING_MS);
+        for call in self.calls.take_gone() {
+            self.handle(now, Event::CallGone { call })?;
+        }
+        let space = self.journal.space();
+        if space != self.space {
+            self.space = space;
+            tracing::error!(?space, "room for the log has changed");
+            self.handle(now, Event::LogSpace(space))?;
+        }
+        self.journal.force_tail();
+        self.outbox.heartbeat(now);
+        self.index.flush(self.journal.durable());
+        self.begin_checkpoint();
+        Ok(())
+    }
+
+    fn begin_checkpoint(&mut self) {
+        let bytes = self.journal.counters().bytes;
+        if self.checkpoints.is_due(bytes) {
+            self.checkpoints.begin(self.core.snapshot(), bytes);
+            self.checkpoints.advance(self.journal.log());
+        }
+    }
+
+    async fn send_off(&mut self) -> Result<(), Error> {
+        self.journal.start()?;
+        if let Some(point) = self.outbox.flush(self.clock.now(), self.journal.durable()) {
+            failpoint::linger_and_die(point).await;
+        }
+        if std::mem::take(&mut self.replied) && failpoint::passes(Point::AfterReply) {
+            failpoint::linger_and_die(Point::AfterReply).await;
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self, now: Moment) -> Result<(), Error> {
+        if self.drain_until.is_some() {
+            return Ok(());
+        }
+        tracing::info!("draining: new transactions are refused, decided ones are delivered");
+        self.drain_until = Some(Moment(now.0 + self.drain_timeout_ms));
+        self.phase.send_replace(Phase::Draining);
+        self.handle(now, Event::Drain)
+    }
+
+    fn is_finished(&self) -> bool {
+        let Some(until) = self.drain_until else {
+            return false;
+        };
+        if self.core.is_drained() && self.gate.is_empty() {
+            return true;
+        }
+        let is_over = self.clock.now() >= until;
+        if is_over {
+            tracing::warn!(
+                "not everything decided could be delivered in time; the next start goes on with it"
+            );
+        }
+        is_over
+    }
+
+    /// Makes the tail durable, lets go of what waited for it, and takes leave of the sessions.
+    async fn finish(mut self) -> Result<(), Error> {
+        let durable = self.journal.flush().await?;
+        self.durable(durable)?;
+        let durable = self.journal.flush().await?;
+        let leave = Failure::new(
+            Reason::Draining,
+            "the coordinator shuts down; dial in again in a while",
+        );
+        self.outbox.close_all(&goodbye(&leave));
+        while !self.outbox.is_empty() {
+            self.outbox.flush(self.clock.now(), durable);
+            let slow = !self.outbox.is_empty();
+            if slow
+                && crate::runtime::timeout(FAREWELL, self.outbox.writable())
+                    .await
+                    .is_none()
+            {
+                break;
+            }
+        }
+        self.index.flush(durable);
+        self.phase.send_replace(Phase::Stopped);
+        tracing::info!(durable = durable.0, "stopped");
+        Ok(())
+    }
+}
+
+/// How long a session that does not take its last frame is waited for.
+const FAREWELL: std::time::Duration = std::time::Duration::from_secs(1);
+
+fn goodbye(failure: &Failure) -> v1::Goodbye {
+    v1::Goodbye {
+        reason: failure.reason.to_string(),
+        message: failure.message.clone(),
+    }
+}
+
+/// What must be durable before the effect is performed.
+fn after(effect: &Effect) -> Option<Lsn> {
+    match effect {
+        Effect::Send { after, .. }
+        | Effect::Reply { after, .. }
+        | Effect::Finished { after, .. }
+        | Effect::KeysExpired { after, .. } => *after,
+        Effect::Append { .. } | Effect::CloseSession { .. } | Effect::Stop { .. } => None,
+    }
+}
+
+fn log_record(lsn: Lsn, record: &Record) {
+    match record {
+        Record::Decided {
+            transaction,
+            decision,
+            ..
+        } => tracing::debug!(%transaction, lsn = lsn.0, ?decision, "decided"),
+        Record::Ended { transaction } => tracing::debug!(%transaction, lsn = lsn.0, "ended"),
+        Record::Deviated {
+            transaction,
+            deviation,
+        } => tracing::error!(
+            %transaction,
+            branch = deviation.branch.0,
+            resource = %deviation.resource,
+            kind = ?deviation.kind,
+            evidence = deviation.evidence,
+            "a participant deviated from a decision; an operator must look"
+        ),
+        _ => tracing::debug!(lsn = lsn.0, ?record, "append"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

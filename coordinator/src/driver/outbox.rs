@@ -1,0 +1,283 @@
+//! What goes out to participants: one frame in flight on each session, and the rest gathers into the next.
+//!
+//! ```text
+//!   push(message) ──► waiting ──flush──► frame ──► channel of one ──► transport
+//!                        ▲                 │ no room: a future tells when there is
+//!                        └─────────────────┘
+//! ```
+//!
+//! A slow session slows nobody else: its messages wait, bounded by `session_backlog`, beyond which it is ended.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use handfast_core::{Lsn, Message, Moment, SessionId};
+use handfast_proto::status::Failure;
+use handfast_proto::v1;
+use tokio::sync::mpsc::{self, OwnedPermit};
+use tokio::sync::oneshot;
+use tonic::Status;
+
+use super::frames;
+use crate::failpoint::{self, Point};
+
+/// Frames that the transport has not taken yet, per session.
+pub const FRAMES_IN_FLIGHT: usize = 1;
+
+/// One frame for the transport, or how the session ended.
+pub type Outgoing = Result<v1::SessionResponse, Status>;
+
+/// The driver's end of a session.
+#[derive(Debug)]
+pub struct SessionSender {
+    /// A channel of [`FRAMES_IN_FLIGHT`].
+    pub frames: mpsc::Sender<Outgoing>,
+    /// Dropped when the driver has let go of the session.
+    pub released: oneshot::Sender<()>,
+}
+
+/// What the outbox needs to know of the service.
+#[derive(Clone, Debug)]
+pub struct OutboxSettings {
+    /// Told to participants.
+    pub limits: v1::Limits,
+    /// The most messages that wait for a session.
+    pub backlog: usize,
+    /// A frame goes out at least this often.
+    pub heartbeat_ms: u64,
+}
+
+struct Session {
+    frames: mpsc::Sender<Outgoing>,
+    _released: oneshot::Sender<()>,
+    waiting: VecDeque<Message>,
+    transport: Transport,
+    /// It is in the list of those that have something to send.
+    dirty: bool,
+    /// Once everything before it is sent, the session ends with this.
+    goodbye: Option<(v1::Goodbye, Option<Status>)>,
+    sent_at: Moment,
+}
+
+/// Whether the next frame can go.
+enum Transport {
+    /// Perhaps.
+    Free,
+    /// It can: a place is reserved.
+    Reserved(OwnedPermit<Outgoing>),
+    /// It cannot: a future waits for room.
+    Blocked,
+    /// Nobody listens any more. The session's reader will say so.
+    Gone,
+}
+
+type Writable = Pin<Box<dyn Future<Output = (SessionId, Option<OwnedPermit<Outgoing>>)> + Send>>;
+
+/// All sessions' outgoing frames.
+pub struct Outbox {
+    settings: OutboxSettings,
+    sessions: BTreeMap<SessionId, Session>,
+    dirty: Vec<SessionId>,
+    writable: FuturesUnordered<Writable>,
+}
+
+impl Outbox {
+    /// Without sessions.
+    pub fn new(settings: OutboxSettings) -> Self {
+        Outbox {
+            settings,
+            sessions: BTreeMap::new(),
+            dirty: Vec::new(),
+            writable: FuturesUnordered::new(),
+        }
+    }
+
+    /// A session begins.
+    pub fn open(&mut self, session: SessionId, sender: SessionSender, now: Moment) {
+        let opened = Session {
+            frames: sender.frames,
+            _released: sender.released,
+            waiting: VecDeque::new(),
+            transport: Transport::Free,
+            dirty: false,
+            goodbye: None,
+            sent_at: now,
+        };
+        self.sessions.insert(session, opened);
+    }
+
+    /// A session is gone; what waited for it is dropped.
+    pub fn remove(&mut self, session: SessionId) {
+        self.sessions.remove(&session);
+    }
+
+    /// Whether no session is left.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// A message waits for the next frame; to a session that is gone, it goes nowhere. False if the session is so slow
+    /// that it must end.
+    #[must_use]
+    pub fn push(&mut self, session: SessionId, message: Message) -> bool {
+        let Some(entry) = self.sessions.get_mut(&session) else {
+            return true;
+        };
+        if entry.goodbye.is_some() || matches!(entry.transport, Transport::Gone) {
+            return true;
+        }
+        if entry.waiting.len() >= self.settings.backlog {
+            return false;
+        }
+        entry.waiting.push_back(message);
+        mark(entry, session, &mut self.dirty);
+        true
+    }
+
+    /// The session ends with these words once what waits for it was sent. With a failure, its stream ends as failed.
+    pub fn close(&mut self, session: SessionId, goodbye: v1::Goodbye, failure: Option<Failure>) {
+        let Some(entry) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        if matches!(entry.transport, Transport::Gone) {
+            return self.remove(session);
+        }
+        entry.goodbye = Some((goodbye, failure.map(Status::from)));
+        mark(entry, session, &mut self.dirty);
+    }
+
+    /// All sessions end with these words.
+    pub fn close_all(&mut self, goodbye: &v1::Goodbye) {
+        let all: Vec<_> = self.sessions.keys().copied().collect();
+        for session in all {
+            self.close(session, goodbye.clone(), None);
+        }
+    }
+
+    /// Sends empty frames on sessions that have been quiet for nearly a heartbeat.
+    pub fn heartbeat(&mut self, now: Moment) {
+        for (session, entry) in &mut self.sessions {
+            if now.0.saturating_sub(entry.sent_at.0) >= self.settings.heartbeat_ms / 2 {
+                mark(entry, *session, &mut self.dirty);
+            }
+        }
+    }
+
+    /// Waits until a session that was slow has room. Cancel-safe. Then [`Outbox::flush`] sends.
+    pub async fn writable(&mut self) {
+        match self.writable.next().await {
+            None => std::future::pending().await,
+            Some((session, permit)) => match (self.sessions.get_mut(&session), permit) {
+                (Some(entry), Some(permit)) => {
+                    entry.transport = Transport::Reserved(permit);
+                    mark(entry, session, &mut self.dirty);
+                }
+                (Some(_), None) => self.gone(session),
+                (None, _) => {}
+            },
+        }
+    }
+
+    /// Sends one frame on every session that has something to send and room for it. Stops at a failpoint.
+    pub fn flush(&mut self, now: Moment, durable: Lsn) -> Option<Point> {
+        let mut commits = false;
+        for session in std::mem::take(&mut self.dirty) {
+            let Some(entry) = self.sessions.get_mut(&session) else {
+                continue;
+            };
+            entry.dirty = false;
+            let permit = match std::mem::replace(&mut entry.transport, Transport::Free) {
+                Transport::Reserved(permit) => permit,
+                Transport::Free => match entry.frames.clone().try_reserve_owned() {
+                    Ok(permit) => permit,
+                    Err(mpsc::error::TrySendError::Full(frames)) => {
+                        entry.transport = Transport::Blocked;
+                        self.writable.push(Box::pin(
+                            async move { (session, frames.reserve_owned().await.ok()) },
+                        ));
+                        continue;
+                    }
+                    Err(mpsc::error::TrySendError::Closed(_)) => {
+                        self.gone(session);
+                        continue;
+                    }
+                },
+                waiting @ (Transport::Blocked | Transport::Gone) => {
+                    entry.transport = waiting;
+                    continue;
+                }
+            };
+            let mut frame = frames::build(&mut entry.waiting, &self.settings.limits);
+            frame.durable_lsn = durable.0;
+            entry.sent_at = now;
+            let (prepares, decisions) = (!frame.prepares.is_empty(), has_commit(&frame));
+            commits |= decisions;
+            self.finish(session, frame, permit);
+            if prepares && failpoint::passes(Point::AfterPrepareSend) {
+                return Some(Point::AfterPrepareSend);
+            }
+            if decisions && failpoint::passes(Point::AfterFirstCommitSend) {
+                return Some(Point::AfterFirstCommitSend);
+            }
+        }
+        (commits && failpoint::passes(Point::AfterCommitsSend)).then_some(Point::AfterCommitsSend)
+    }
+
+    /// Nobody listens any more. If the session was to end, it has; otherwise its reader will say that it is down.
+    fn gone(&mut self, session: SessionId) {
+        let Some(entry) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        entry.transport = Transport::Gone;
+        entry.waiting.clear();
+        if entry.goodbye.is_some() {
+            self.remove(session);
+        }
+    }
+
+    /// Hands the frame to the transport, and sees to what is left.
+    fn finish(&mut self, session: SessionId, mut frame: v1::SessionResponse, permit: OwnedPermit<Outgoing>) {
+        let Some(entry) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        if !entry.waiting.is_empty() {
+            permit.send(Ok(frame));
+            mark(entry, session, &mut self.dirty);
+            return;
+        }
+        match entry.goodbye.take() {
+            None => {
+                permit.send(Ok(frame));
+            }
+            Some((goodbye, failure)) => {
+                frame.goodbye = Some(goodbye);
+                let frames = permit.send(Ok(frame));
+                let ended = self.sessions.remove(&session);
+                if let Some(failure) = failure {
+                    // The reader lives until the transport has taken the last word.
+                    crate::runtime::spawn(async move {
+                        let _ = frames.send(Err(failure)).await;
+                        drop(ended);
+                    });
+                }
+            }
+        }
+    }
+}
+
+fn has_commit(frame: &v1::SessionResponse) -> bool {
+    frame
+        .decisions
+        .iter()
+        .any(|decision| decision.kind() == v1::DecisionKind::Commit)
+}
+
+fn mark(entry: &mut Session, session: SessionId, dirty: &mut Vec<SessionId>) {
+    if !entry.dirty {
+        entry.dirty = true;
+        dirty.push(session);
+    }
+}

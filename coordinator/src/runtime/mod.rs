@@ -1,0 +1,79 @@
+//! The seam to the world: clocks, tasks, randomness, signals, and the parts of the transport that the simulator lacks.
+//!
+//! The only place of this crate with `cfg(madsim)`. What must never live here: anything that the simulator should test.
+
+#[cfg(not(madsim))]
+mod real;
+#[cfg(madsim)]
+mod simulated;
+
+use std::future::Future;
+use std::time::Duration;
+
+use handfast_core::Moment;
+use tokio::time::Instant;
+
+#[cfg(not(madsim))]
+pub use real::{Listener, random_u128, serve, spawn_blocking, terminated, wall_ms};
+#[cfg(madsim)]
+pub use simulated::{Listener, random_u128, serve, spawn_blocking, terminated, wall_ms};
+
+pub use tokio::task::JoinHandle;
+
+/// Where the service is in its life. The transport answers health checks by it and stops with it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// New transactions are taken.
+    Serving,
+    /// What is decided is still delivered.
+    Draining,
+    /// The driver has ended.
+    Stopped,
+}
+
+/// The monotonic clock of this process.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    origin: Instant,
+}
+
+impl Clock {
+    /// A clock that begins at zero now.
+    #[allow(clippy::disallowed_methods)] // this is the seam
+    pub fn start() -> Clock {
+        Clock {
+            origin: Instant::now(),
+        }
+    }
+
+    /// Milliseconds since the clock was started.
+    pub fn now(&self) -> Moment {
+        Moment(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Sleeps until the clock shows this, or a time in the far future if that is further away.
+    pub async fn sleep_until(&self, moment: Moment) {
+        const FAR_MS: u64 = 24 * 3600 * 1000;
+        let left = moment.0.saturating_sub(self.now().0).min(FAR_MS);
+        sleep(Duration::from_millis(left)).await;
+    }
+}
+
+/// Starts a task.
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    tokio::spawn(future)
+}
+
+/// Waits for a while.
+pub async fn sleep(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}
+
+/// Waits for `future`, but not for longer than `duration`; `None` if the time was over first.
+pub async fn timeout<F: Future>(duration: Duration, future: F) -> Option<F::Output> {
+    tokio::time::timeout(duration, future).await.ok()
+}

@@ -1,0 +1,70 @@
+//! The simulated world: virtual time, seeded randomness, no signals. Health and reflection do not exist there.
+
+use std::net::SocketAddr;
+use std::time::UNIX_EPOCH;
+
+use handfast_proto::v1::admin_server::AdminServer;
+use handfast_proto::v1::participants_server::ParticipantsServer;
+use handfast_proto::v1::transactions_server::TransactionsServer;
+use tokio::sync::watch;
+use tonic::transport::Server;
+
+use super::{JoinHandle, Phase};
+use crate::server::Services;
+
+/// An address that will be bound when it is served.
+#[derive(Debug)]
+pub struct Listener(SocketAddr);
+
+impl Listener {
+    /// Notes the address.
+    pub async fn bind(address: SocketAddr) -> std::io::Result<Listener> {
+        Ok(Listener(address))
+    }
+
+    /// The address.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        Ok(self.0)
+    }
+}
+
+/// Serves until `phase` is stopped.
+pub async fn serve(
+    listener: Listener,
+    services: Services,
+    mut phase: watch::Receiver<Phase>,
+) -> Result<(), String> {
+    let stopped = async move {
+        let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
+    };
+    Server::builder()
+        .add_service(TransactionsServer::new(services.transactions))
+        .add_service(ParticipantsServer::new(services.participants))
+        .add_service(AdminServer::new(services.admin))
+        .serve_with_shutdown(listener.0, stopped)
+        .await
+        .map_err(|error| error.to_string())
+}
+
+/// Completes when the simulator sends its "ctrl-c".
+pub async fn terminated() -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
+}
+
+/// Unix time in milliseconds, as the simulator has it.
+#[allow(clippy::disallowed_methods)] // this is the seam; the simulator overrides the clock
+pub fn wall_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Random bits from the simulator's seed.
+pub fn random_u128() -> u128 {
+    madsim::rand::random()
+}
+
+/// There are no threads in the simulator: the work is done at once.
+pub fn spawn_blocking(work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    work();
+    super::spawn(async {})
+}
