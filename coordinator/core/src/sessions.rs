@@ -28,13 +28,6 @@ impl Coordinator {
             Ok(admitted) => admitted,
             Err(reason) => return effects.push(Effect::CloseSession { session, reason }),
         };
-        for old in admitted.superseded {
-            effects.push(Effect::CloseSession {
-                session: old,
-                reason: CloseReason::Superseded,
-            });
-            self.session_down(old, effects);
-        }
         if admitted.changed {
             let name = hello.resource.clone();
             let record = Record::Resource {
@@ -50,6 +43,14 @@ impl Coordinator {
             durable: self.cursors.durable,
         };
         self.send(session, welcome, None, effects);
+        // After the welcome: the aborts of what the old sessions worked on may go to the new one.
+        for old in admitted.superseded {
+            effects.push(Effect::CloseSession {
+                session: old,
+                reason: CloseReason::Superseded,
+            });
+            self.session_down(old, effects);
+        }
         self.resources.get_mut(admitted.resource).redeliver_after = Some(TransactionId::ZERO);
         self.redeliver_step(admitted.resource, effects);
     }
