@@ -283,7 +283,7 @@ pub enum CloseReason {
         /// The one that dialed in.
         found: handfast_ids::Generation,
     },
-    /// A newer session of the same instance, or of the same attached store.
+    /// A newer session of the same instance, or of the same attached store, or of a higher generation.
     Superseded,
     /// As many resources are known as may be.
     TooManyResources {

@@ -138,9 +138,11 @@ impl Resources {
             }
             Some(resource) => resource.generation < hello.generation,
         };
+        // A session of an older generation serves a store that has failed over: its word counts no more.
+        let replaces_all = hello.attached || known.is_some() && changed;
         let resource = self.learn(hello.resource.clone(), hello.store, hello.generation);
         let superseded = self.get(resource).sessions.iter().copied().filter(|old| {
-            hello.attached
+            replaces_all
                 || self
                     .sessions
                     .get(old)
