@@ -1,0 +1,40 @@
+//! Runs a ready-made resource.
+//!
+//! What must never live here: anything that a program using the SDK could not do.
+
+mod ledger;
+mod start;
+
+use clap::{Parser, Subcommand};
+
+const EXIT_CODES: &str = "Exit codes:
+  0  asked to stop (SIGTERM or SIGINT), and said goodbye
+  1  only a person can mend it; the message says what to do
+  2  the command line makes no sense
+
+A coordinator that cannot be reached is no error: the agent dials again until it is asked to stop.
+Logs go to standard error; RUST_LOG=debug shows more.";
+
+/// Lets a store take part in Handfast transactions.
+#[derive(Parser)]
+#[command(version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    resource: ResourceArguments,
+}
+
+#[derive(Subcommand)]
+enum ResourceArguments {
+    /// Embedded accounts in a directory of this agent.
+    Ledger(ledger::Arguments),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    start::logging();
+    handfast_participant::failpoint::check().map_err(anyhow::Error::msg)?;
+    match arguments.resource {
+        ResourceArguments::Ledger(arguments) => ledger::run(arguments).await,
+    }
+}

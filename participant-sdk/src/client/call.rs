@@ -1,0 +1,188 @@
+//! One request: connect, send, and try again where that is safe.
+
+use std::future::Future;
+use std::time::Duration;
+
+use handfast_proto::status::{Advice, Failure};
+use handfast_proto::v1::transactions_client::TransactionsClient;
+use tokio::sync::Mutex;
+use tonic::transport::Channel;
+use tonic::{Response, Status};
+
+use super::ClientOptions;
+use crate::backoff::Backoff;
+use crate::runtime::{self, Instant};
+
+/// A connected client of the service.
+pub(super) struct Connected {
+    pub transactions: TransactionsClient<Channel>,
+}
+
+/// How a request may be tried.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tries {
+    /// For how long in all.
+    pub patience: Duration,
+    /// What to do when nobody can say whether a try was executed.
+    pub ambiguity: Ambiguity,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ambiguity {
+    /// Executing it twice is executing it once.
+    TryAgain,
+    /// Executing it twice would be twice.
+    GiveUp,
+}
+
+/// Why there is no answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum CallError {
+    /// The coordinator refused, and no try was executed.
+    Refused(Failure),
+    /// No try left this process.
+    NotSent(String),
+    /// A try may have been executed.
+    Ambiguous(String),
+}
+
+/// What one try says.
+enum Try<T> {
+    Answered(T),
+    /// Nothing was executed.
+    Refused(Failure),
+    NotSent(String),
+    /// It may have been executed.
+    Ambiguous(String),
+}
+
+/// Owns the connection and the rules of trying again.
+#[derive(Debug)]
+pub(super) struct Caller {
+    options: ClientOptions,
+    connection: Mutex<Connection>,
+}
+
+#[derive(Debug, Default)]
+struct Connection {
+    channel: Option<Channel>,
+    /// Which life of the connection this is, so that a failure of an old one does not end a new one.
+    life: u64,
+    /// Which address is next.
+    address: usize,
+}
+
+impl Caller {
+    pub fn new(options: ClientOptions) -> Self {
+        Caller {
+            options,
+            connection: Mutex::default(),
+        }
+    }
+
+    pub fn options(&self) -> &ClientOptions {
+        &self.options
+    }
+
+    pub fn backoff(&self) -> Backoff {
+        Backoff::new(self.options.backoff_first, self.options.backoff_longest)
+    }
+
+    /// Sends until there is an answer, a refusal that stays, or no patience left. `send` is given what is left of it.
+    ///
+    /// Once a try may have been executed, no later refusal proves anything: the result stays ambiguous.
+    pub async fn call<T, F, S>(&self, tries: Tries, mut send: S) -> Result<T, CallError>
+    where
+        S: FnMut(Connected, Duration) -> F,
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let give_up_at = Instant::now() + tries.patience;
+        let mut backoff = self.backoff();
+        let mut ambiguous = None;
+        loop {
+            let remaining = give_up_at.saturating_duration_since(Instant::now());
+            let (error, hint, may_pass) = match self.one_try(remaining, &mut send).await {
+                Try::Answered(answer) => return Ok(answer),
+                Try::Refused(failure) => {
+                    let may_pass = failure.reason.advice() == Advice::Retry;
+                    (CallError::Refused(failure.clone()), failure.retry_after, may_pass)
+                }
+                Try::NotSent(why) => (CallError::NotSent(why), None, true),
+                Try::Ambiguous(why) => {
+                    ambiguous = Some(why.clone());
+                    (
+                        CallError::Ambiguous(why),
+                        None,
+                        tries.ambiguity == Ambiguity::TryAgain,
+                    )
+                }
+            };
+            let wait = backoff.wait().max(hint.unwrap_or_default());
+            if !may_pass || Instant::now() + wait >= give_up_at {
+                return Err(match (ambiguous, error) {
+                    (Some(_), CallError::Refused(failure)) => CallError::Ambiguous(format!(
+                        "an earlier try may have been executed; then: {failure}"
+                    )),
+                    (Some(why), CallError::NotSent(_)) => CallError::Ambiguous(why),
+                    (_, error) => error,
+                });
+            }
+            runtime::sleep_until(Instant::now() + wait).await;
+        }
+    }
+
+    async fn one_try<T, F, S>(&self, remaining: Duration, send: &mut S) -> Try<T>
+    where
+        S: FnMut(Connected, Duration) -> F,
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let (connected, life) = match self.connected(remaining).await {
+            Ok(connected) => connected,
+            Err(unreachable) => return Try::NotSent(unreachable.to_string()),
+        };
+        let status = match runtime::timeout(remaining, send(connected, remaining)).await {
+            Ok(Ok(response)) => return Try::Answered(response.into_inner()),
+            Ok(Err(status)) => status,
+            Err(_) => return Try::Ambiguous(format!("no answer within {} ms", remaining.as_millis())),
+        };
+        match Failure::from_status(&status) {
+            Some(failure) if failure.reason.advice() == Advice::Ask => Try::Ambiguous(failure.to_string()),
+            Some(failure) => Try::Refused(failure),
+            None => {
+                self.disconnect(life).await;
+                Try::Ambiguous(format!(
+                    "the connection failed: {:?}: {}",
+                    status.code(),
+                    status.message()
+                ))
+            }
+        }
+    }
+
+    /// The connection, made now if there is none. A failure proves that nothing was sent.
+    pub async fn connected(&self, limit: Duration) -> Result<(Connected, u64), runtime::Unreachable> {
+        let mut connection = self.connection.lock().await;
+        if connection.channel.is_none() {
+            let address = &self.options.addresses[connection.address % self.options.addresses.len()];
+            connection.address = connection.address.wrapping_add(1);
+            let channel = runtime::connect(address, limit.min(self.options.connect_timeout)).await?;
+            connection.channel = Some(channel);
+            connection.life += 1;
+        }
+        let channel = connection.channel.clone().expect("made right above");
+        Ok((
+            Connected {
+                transactions: TransactionsClient::new(channel),
+            },
+            connection.life,
+        ))
+    }
+
+    /// Forgets a connection that failed, unless it was replaced already.
+    pub async fn disconnect(&self, life: u64) {
+        let mut connection = self.connection.lock().await;
+        if connection.life == life {
+            connection.channel = None;
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The state of a journal: a fold of its records, live as after a restart.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use handfast_proto::ids::{Generation, LogId, StoreId};
+
+use super::record::Record;
+use crate::resource::{BranchKey, Refusal, Reservation, ScanLine, ScanPhase, SeenLog, Staged};
+
+/// What is known of a branch; `at` is the record that says so, 0 if it came with a checkpoint.
+///
+/// ```text
+///   (unknown) ── Prepared ──► Prepared ── Committed ──► Committed ── Forgotten ──► (unknown)
+///       │                        └─────── Aborted ────► Aborted ──── Forgotten ──► (unknown)
+///       └───────── Aborted ────────────────────────────────▲
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BranchState {
+    /// Promised, and waiting for a decision.
+    Prepared {
+        /// What was promised.
+        operation: Bytes,
+        /// The record.
+        at: u64,
+    },
+    /// Done. The marker.
+    Committed {
+        /// The record.
+        at: u64,
+    },
+    /// Let go, or never promised. The fence.
+    Aborted {
+        /// The record.
+        at: u64,
+    },
+}
+
+/// The service and everything that the journal knows beside it.
+#[derive(Debug)]
+pub(crate) struct State<S> {
+    pub staged: S,
+    pub branches: BTreeMap<BranchKey, BranchState>,
+    pub seen: BTreeMap<LogId, SeenLog>,
+    pub store: Option<(StoreId, Generation)>,
+    prepared: usize,
+}
+
+impl<S: Staged> State<S> {
+    pub fn new(staged: S) -> Self {
+        State {
+            staged,
+            branches: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            store: None,
+            prepared: 0,
+        }
+    }
+
+    /// Takes a record at its place in the order. An error says what does not fit.
+    pub fn fold(&mut self, at: u64, record: Record) -> Result<(), String> {
+        match record {
+            Record::Store { store, generation } => self.store = Some((store, generation)),
+            Record::Seen(seen) => self.witness(seen),
+            Record::State(state) => self.staged.restore(&state).map_err(|error| error.message)?,
+            Record::Prepared {
+                branch,
+                seen,
+                operation,
+            } => {
+                match self.staged.reserve(branch, &operation) {
+                    Ok(Reservation::Reserved) => {}
+                    Ok(Reservation::Nothing) => {
+                        return Err(format!("{branch} was promised and changes nothing"));
+                    }
+                    Err(refusal) => {
+                        return Err(format!(
+                            "{branch} was promised and is refused: {}",
+                            refusal.message
+                        ));
+                    }
+                }
+                self.prepared(at, branch, seen, operation);
+            }
+            Record::Committed { branch, seen } => {
+                self.witness(seen);
+                match self.branches.insert(branch, BranchState::Committed { at }) {
+                    Some(BranchState::Prepared { operation, .. }) => {
+                        self.prepared -= 1;
+                        self.staged.apply(at, branch, &operation);
+                    }
+                    // A marker out of a checkpoint: its effect is part of the snapshot.
+                    None if at == 0 => {}
+                    found => return Err(format!("{branch} was committed and was {found:?}")),
+                }
+            }
+            Record::Aborted { branch, seen } => {
+                self.witness(seen);
+                match self.branches.insert(branch, BranchState::Aborted { at }) {
+                    Some(BranchState::Prepared { operation, .. }) => {
+                        self.prepared -= 1;
+                        self.staged.release(branch, &operation);
+                    }
+                    None => {}
+                    found => return Err(format!("{branch} was aborted and was {found:?}")),
+                }
+            }
+            Record::Forgotten { branch } => {
+                if let Some(BranchState::Prepared { .. }) = self.branches.remove(&branch) {
+                    return Err(format!("{branch} was forgotten and was prepared"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks and reserves; nothing is promised before its record is appended.
+    pub fn reserve(&mut self, branch: BranchKey, operation: &[u8]) -> Result<Reservation, Refusal> {
+        self.staged.reserve(branch, operation)
+    }
+
+    /// Notes a promise whose reservation was made.
+    pub fn prepared(&mut self, at: u64, branch: BranchKey, seen: SeenLog, operation: Bytes) {
+        self.witness(seen);
+        let before = self
+            .branches
+            .insert(branch, BranchState::Prepared { operation, at });
+        assert!(before.is_none(), "{branch} is promised once, and was {before:?}");
+        self.prepared += 1;
+    }
+
+    pub fn lines(&self) -> Vec<ScanLine> {
+        let phase = |state: &BranchState| match state {
+            BranchState::Prepared { .. } => ScanPhase::Prepared,
+            BranchState::Committed { .. } | BranchState::Aborted { .. } => ScanPhase::Marker,
+        };
+        self.branches
+            .iter()
+            .map(|(branch, state)| ScanLine {
+                branch: *branch,
+                phase: phase(state),
+            })
+            .collect()
+    }
+
+    /// The state as the records of a checkpoint. Promises come last, in the order in which they were made.
+    pub fn snapshot(&self) -> Vec<Vec<u8>> {
+        let mut records = Vec::with_capacity(self.branches.len() + 16);
+        let store = self
+            .store
+            .map(|(store, generation)| Record::Store { store, generation });
+        records.extend(store.iter().map(Record::encode));
+        records.extend(self.seen.values().map(|seen| Record::Seen(*seen).encode()));
+        records.extend(
+            self.staged
+                .snapshot()
+                .into_iter()
+                .map(|state| Record::State(state).encode()),
+        );
+        let mut promises = Vec::with_capacity(self.prepared);
+        for (branch, state) in &self.branches {
+            let (branch, seen) = (*branch, self.seen_of(branch.log));
+            match state {
+                BranchState::Prepared { operation, at } => {
+                    promises.push((
+                        *at,
+                        Record::Prepared {
+                            branch,
+                            seen,
+                            operation: operation.clone(),
+                        },
+                    ));
+                }
+                BranchState::Committed { .. } => records.push(Record::Committed { branch, seen }.encode()),
+                BranchState::Aborted { .. } => records.push(Record::Aborted { branch, seen }.encode()),
+            }
+        }
+        promises.sort_by_key(|(at, _)| *at);
+        records.extend(promises.iter().map(|(_, promise)| promise.encode()));
+        records
+    }
+
+    fn witness(&mut self, seen: SeenLog) {
+        let known = self.seen.entry(seen.log).or_insert(seen);
+        known.epoch = known.epoch.max(seen.epoch);
+        known.lsn = known.lsn.max(seen.lsn);
+    }
+
+    fn seen_of(&self, log: LogId) -> SeenLog {
+        self.seen
+            .get(&log)
+            .copied()
+            .expect("a branch is noted with what was seen of its log")
+    }
+}

@@ -1,0 +1,9 @@
+//! Ready-made resources, one feature each.
+//!
+//! - [`ledger`]: embedded accounts, on the SDK's journal.
+//! - [`postgres`]: PostgreSQL, on its own prepared transactions.
+
+#[cfg(feature = "ledger")]
+pub mod ledger;
+#[cfg(feature = "postgres")]
+pub mod postgres;

@@ -1,0 +1,251 @@
+//! One session from dialing to its end.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use handfast_proto::ids::{Epoch, InstanceId, LogId, ResourceName};
+use handfast_proto::status::{Advice, Failure};
+use handfast_proto::v1::participants_client::ParticipantsClient;
+use handfast_proto::{PROTOCOL_VERSION, convert, v1};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::engine::{Engine, EngineError, Opened};
+use super::frame_loop::FrameLoop;
+use super::held::HeldBranches;
+use super::outbox::Outbox;
+use crate::participant::{Counters, EnlistCommand, ParticipantError, SessionOptions};
+use crate::resource::SeenLog;
+use crate::runtime;
+
+/// Frames handed to the transport and not yet taken by it. Everything else gathers in the outbox.
+pub(super) const FRAMES_AHEAD: usize = 2;
+/// The longest first frame; the coordinator's own limit is not known before its welcome.
+const HELLO_FRAME_BYTES: usize = 1 << 20;
+/// Limits that a coordinator names are kept within these.
+const HEARTBEAT_MS: std::ops::RangeInclusive<u64> = 10..=60_000;
+const SCAN_PERIOD_MS: std::ops::RangeInclusive<u64> = 10..=3_600_000;
+const FRAME_BYTES: std::ops::RangeInclusive<u64> = 4096..=(64 << 20);
+
+/// How a session ended.
+pub(crate) enum End {
+    /// We said goodbye.
+    Shutdown,
+    /// Dial again.
+    Lost { why: String, was_welcome: bool },
+    /// Stop.
+    Fatal(ParticipantError),
+}
+
+/// Who dials, and what outlives a session.
+pub(crate) struct Dialer {
+    pub resource: ResourceName,
+    pub addresses: Vec<String>,
+    pub next_address: usize,
+    pub instance: InstanceId,
+    pub options: SessionOptions,
+    pub counters: Arc<Counters>,
+    pub held: HeldBranches,
+    /// The number of the newest enlistment of this instance.
+    pub enlistments: u64,
+}
+
+/// A session that was welcomed.
+pub(super) struct Welcomed {
+    pub log: LogId,
+    pub epoch: Epoch,
+    pub durable_lsn: u64,
+    pub limits: Limits,
+    pub sender: mpsc::Sender<v1::SessionRequest>,
+    pub inbound: Streaming<v1::SessionResponse>,
+    pub outbox: Outbox,
+    /// The rest of the first frame, which may hold more than the welcome.
+    pub first: v1::SessionResponse,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub frame_bytes: usize,
+    pub heartbeat: Duration,
+    pub scan_period: Duration,
+}
+
+impl Dialer {
+    /// Dials, recovers and serves until the session ends, whichever way.
+    pub(crate) async fn session<E: Engine>(
+        &mut self,
+        engine: &mut E,
+        commands: &mut mpsc::Receiver<EnlistCommand>,
+        mut shutdown: Pin<&mut (impl Future<Output = ()> + Send)>,
+    ) -> End {
+        engine.session_lost();
+        let welcomed = tokio::select! { biased;
+            () = shutdown.as_mut() => None,
+            welcomed = self.dial(engine) => Some(welcomed),
+        };
+        let welcomed = match welcomed {
+            Some(Ok(welcomed)) => welcomed,
+            Some(Err(end)) => return end,
+            None => return close(engine).await,
+        };
+        Counters::add(&self.counters.sessions, 1);
+        tracing::info!(resource = %self.resource, log = %welcomed.log, epoch = welcomed.epoch.0, "session is up");
+        let mut frame_loop = FrameLoop::new(engine, self, welcomed);
+        let end = frame_loop.run(commands, shutdown).await;
+        frame_loop.end();
+        end
+    }
+
+    async fn dial<E: Engine>(&mut self, engine: &mut E) -> Result<Welcomed, End> {
+        engine.reach().await?;
+        let address = &self.addresses[self.next_address % self.addresses.len()];
+        self.next_address = self.next_address.wrapping_add(1);
+        let limit = self.options.handshake_timeout;
+        let channel = runtime::connect(address, limit)
+            .await
+            .map_err(|error| lost(error.to_string()))?;
+
+        let opened = engine.open().await?;
+        let (sender, receiver) = mpsc::channel(FRAMES_AHEAD);
+        let mut outbox = Outbox::default();
+        outbox.scan(&opened.lines);
+        let mut first = outbox.take_frame(HELLO_FRAME_BYTES);
+        first.hello = Some(self.hello(&opened));
+        sender
+            .try_send(first)
+            .map_err(|_| lost("the transport took no frame".to_owned()))?;
+
+        let handshake = async {
+            let mut client = ParticipantsClient::new(channel);
+            let mut inbound = client.session(ReceiverStream::new(receiver)).await?.into_inner();
+            let first = inbound.message().await?;
+            Ok::<_, Status>((inbound, first))
+        };
+        let (inbound, first) = match runtime::timeout(limit, handshake).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(status)) => return Err(end_of(&status, false)),
+            Err(_) => return Err(lost(format!("no welcome within {} ms", limit.as_millis()))),
+        };
+        let Some(mut first) = first else {
+            return Err(lost(
+                "the coordinator ended the session without a welcome".to_owned(),
+            ));
+        };
+        let Some(welcome) = first.welcome.take() else {
+            return Err(match first.goodbye {
+                Some(goodbye) => end_of_goodbye(goodbye, false),
+                None => lost("the first frame of the coordinator was no welcome".to_owned()),
+            });
+        };
+        let log = convert::log_id(&welcome.log_id).map_err(|failure| lost(failure.to_string()))?;
+        let limits = Limits::within_reason(welcome.limits.unwrap_or_default());
+        let (epoch, durable_lsn) = (Epoch(welcome.epoch), welcome.durable_lsn);
+        Ok(Welcomed {
+            log,
+            epoch,
+            durable_lsn,
+            limits,
+            sender,
+            inbound,
+            outbox,
+            first,
+        })
+    }
+
+    fn hello(&self, opened: &Opened) -> v1::Hello {
+        let seen = |seen: &SeenLog| v1::Seen {
+            log_id: seen.log.to_bytes().to_vec().into(),
+            epoch: seen.epoch.0,
+            lsn: seen.lsn,
+        };
+        v1::Hello {
+            resource: self.resource.as_str().to_owned(),
+            store_id: opened.identity.store.to_bytes().to_vec().into(),
+            generation: opened.identity.generation.0,
+            instance_id: self.instance.to_bytes().to_vec().into(),
+            attached: opened.identity.attached,
+            seen: opened.seen.iter().map(seen).collect(),
+            protocol_version: PROTOCOL_VERSION,
+            software: concat!("handfast-participant/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+impl Limits {
+    fn within_reason(limits: v1::Limits) -> Self {
+        let within = |value: u64, default: u64, range: std::ops::RangeInclusive<u64>| match value {
+            0 => default,
+            value => value.clamp(*range.start(), *range.end()),
+        };
+        Limits {
+            frame_bytes: within(limits.frame_bytes, HELLO_FRAME_BYTES as u64, FRAME_BYTES) as usize,
+            heartbeat: Duration::from_millis(within(limits.heartbeat_ms, 5_000, HEARTBEAT_MS)),
+            scan_period: Duration::from_millis(within(limits.scan_period_ms, 30_000, SCAN_PERIOD_MS)),
+        }
+    }
+}
+
+impl From<EngineError> for End {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Transient(why) => lost(why),
+            EngineError::Fatal(error) => End::Fatal(error),
+        }
+    }
+}
+
+fn lost(why: String) -> End {
+    End::Lost {
+        why,
+        was_welcome: false,
+    }
+}
+
+/// What only a person can mend ends the participant; everything else is dialed again.
+pub(super) fn end_of(status: &Status, was_welcome: bool) -> End {
+    match Failure::from_status(status) {
+        Some(failure) if is_permanent(&failure) => End::Fatal(ParticipantError::Refused(failure)),
+        Some(failure) => End::Lost {
+            why: failure.to_string(),
+            was_welcome,
+        },
+        None => End::Lost {
+            why: format!("{:?}: {}", status.code(), status.message()),
+            was_welcome,
+        },
+    }
+}
+
+/// The same for a goodbye, which names its reason.
+pub(super) fn end_of_goodbye(goodbye: v1::Goodbye, was_welcome: bool) -> End {
+    let v1::Goodbye { reason, message } = goodbye;
+    match handfast_proto::status::Reason::from_name(&reason)
+        .map(|reason| Failure::new(reason, message.clone()))
+    {
+        Some(failure) if is_permanent(&failure) => End::Fatal(ParticipantError::Refused(failure)),
+        _ => End::Lost {
+            why: format!("the coordinator said goodbye: {reason} {message}"),
+            was_welcome,
+        },
+    }
+}
+
+fn is_permanent(failure: &Failure) -> bool {
+    matches!(failure.reason.advice(), Advice::Operator | Advice::FixRequest)
+}
+
+async fn close<E: Engine>(engine: &mut E) -> End {
+    match engine.close(&mut Outbox::default()).await {
+        Ok(()) => End::Shutdown,
+        Err(error) => match End::from(error) {
+            End::Lost { why, .. } => {
+                tracing::warn!(%why, "the store could not be closed cleanly");
+                End::Shutdown
+            }
+            end => end,
+        },
+    }
+}

@@ -1,0 +1,277 @@
+//! Runs the calls of a [`Resource`] beside the session's loop: many at once, bounded, no task for any of them.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::{AbortHandle, Abortable};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use super::call_queue::CallQueue;
+use super::engine::{Engine, EngineError, Opened, PrepareRequest, Progress};
+use super::outbox::Outbox;
+use super::recent::RecentVotes;
+use crate::resource::{
+    BranchKey, Completion, Decision, Refusal, Resource, ResourceError, ScanLine, SeenLog, StoreIdentity, Vote,
+};
+use crate::{failpoint, runtime};
+
+/// Prepares and decisions that wait for their turn; with more, no further frame is taken in.
+const QUEUED_CALLS: usize = 20_000;
+/// Branches whose markers wait to be deleted. Others come again with the next scan.
+const QUEUED_FORGETS: usize = 100_000;
+/// Branches in one call of `forget`.
+const FORGETS_PER_CALL: usize = 1_000;
+
+/// How many calls run at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Concurrency {
+    pub prepares: usize,
+    /// Apart from prepares, so that hung work never blocks a decision.
+    pub decisions: usize,
+}
+
+/// The engine of a [`Resource`].
+pub struct Native<R: Resource> {
+    resource: Arc<R>,
+    concurrency: Concurrency,
+    identity: Option<StoreIdentity>,
+    running: FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>,
+    preparing: BTreeMap<BranchKey, AbortHandle>,
+    deciding: BTreeMap<BranchKey, Decision>,
+    prepares: CallQueue<PrepareRequest>,
+    decisions: CallQueue<Decision>,
+    forgets: Vec<BranchKey>,
+    is_forgetting: bool,
+    is_scanning: bool,
+    recent: RecentVotes,
+}
+
+/// What a call came to.
+enum Done {
+    /// `None`: cancelled, or too late to vote.
+    Prepare(BranchKey, Option<Vote>),
+    Decision(BranchKey, Decision, Result<Completion, ResourceError>),
+    Forget(Result<(), ResourceError>),
+    Scan(Result<Vec<ScanLine>, ResourceError>),
+}
+
+impl<R: Resource> Native<R> {
+    pub(crate) fn new(resource: R, concurrency: Concurrency) -> Self {
+        Native {
+            resource: Arc::new(resource),
+            concurrency,
+            identity: None,
+            running: FuturesUnordered::new(),
+            preparing: BTreeMap::new(),
+            deciding: BTreeMap::new(),
+            prepares: CallQueue::default(),
+            decisions: CallQueue::default(),
+            forgets: Vec::new(),
+            is_forgetting: false,
+            is_scanning: false,
+            recent: RecentVotes::default(),
+        }
+    }
+
+    fn run(&mut self, call: impl Future<Output = Done> + Send + 'static) {
+        self.running.push(Box::pin(call));
+    }
+
+    fn run_prepare(&mut self, request: PrepareRequest) {
+        let (handle, registration) = AbortHandle::new_pair();
+        let branch = request.branch;
+        self.preparing.insert(branch, handle);
+        let resource = self.resource.clone();
+        self.run(async move {
+            let PrepareRequest {
+                branch,
+                work,
+                seen,
+                timeout,
+            } = request;
+            let vote = runtime::timeout(timeout, resource.prepare(branch, work, seen, timeout));
+            match Abortable::new(vote, registration).await {
+                Ok(Ok(vote)) => Done::Prepare(branch, Some(vote)),
+                // What the store makes of dropped work is not known here, so there is no vote. The coordinator aborts.
+                Ok(Err(_)) | Err(_) => Done::Prepare(branch, None),
+            }
+        });
+    }
+
+    fn run_decision(&mut self, branch: BranchKey, decision: Decision) {
+        self.deciding.insert(branch, decision);
+        let resource = self.resource.clone();
+        self.run(async move { Done::Decision(branch, decision, resource.finish(branch, decision).await) });
+    }
+
+    fn run_forget(&mut self) {
+        let taken = self.forgets.len().min(FORGETS_PER_CALL);
+        let branches: Vec<BranchKey> = self.forgets.drain(..taken).collect();
+        self.is_forgetting = true;
+        let resource = self.resource.clone();
+        self.run(async move { Done::Forget(resource.forget(&branches).await) });
+    }
+
+    fn done(&mut self, done: Done, outbox: &mut Outbox) -> Option<Vec<ScanLine>> {
+        match done {
+            Done::Prepare(branch, vote) => {
+                self.preparing.remove(&branch);
+                if let Some(vote) = vote {
+                    failpoint::pass("after_prepare_sync");
+                    outbox.vote(branch, &vote);
+                    self.recent.keep(branch, vote);
+                }
+            }
+            Done::Decision(branch, decision, result) => {
+                self.deciding.remove(&branch);
+                match result {
+                    Ok(completion) => {
+                        failpoint::pass(match decision {
+                            Decision::Commit => "after_commit_sync",
+                            Decision::Abort => "after_abort_sync",
+                        });
+                        outbox.ack(branch, decision, &completion);
+                    }
+                    // Not acknowledged, so the coordinator sends it again.
+                    Err(error) => {
+                        tracing::warn!(%branch, ?decision, %error, "could not carry out a decision")
+                    }
+                }
+            }
+            Done::Forget(result) => {
+                self.is_forgetting = false;
+                if let Err(error) = result {
+                    tracing::warn!(%error, "could not delete markers; the next scan shows them again");
+                }
+            }
+            Done::Scan(result) => {
+                self.is_scanning = false;
+                match result {
+                    Ok(lines) => return Some(lines),
+                    Err(error) => tracing::warn!(%error, "a scan failed and has no consequence"),
+                }
+            }
+        }
+        None
+    }
+}
+
+impl<R: Resource> Engine for Native<R> {
+    fn session_lost(&mut self) {
+        self.running.clear();
+        self.preparing.clear();
+        self.deciding.clear();
+        self.prepares.clear();
+        self.decisions.clear();
+        self.is_forgetting = false;
+        self.is_scanning = false;
+        self.recent.clear();
+    }
+
+    async fn reach(&mut self) -> Result<(), EngineError> {
+        self.identity = Some(self.resource.open().await?);
+        Ok(())
+    }
+
+    async fn open(&mut self) -> Result<Opened, EngineError> {
+        let identity = self
+            .identity
+            .ok_or_else(|| EngineError::Transient("the store was not reached".into()))?;
+        let seen = self.resource.seen().await?;
+        let lines = self.resource.scan().await?;
+        Ok(Opened {
+            identity,
+            seen,
+            lines,
+        })
+    }
+
+    fn prepare(&mut self, request: PrepareRequest, outbox: &mut Outbox) {
+        failpoint::pass("after_prepare_received");
+        let branch = request.branch;
+        if let Some(vote) = self.recent.get(&branch) {
+            outbox.vote(branch, vote);
+            return;
+        }
+        if !self.preparing.contains_key(&branch) && !self.deciding.contains_key(&branch) {
+            self.prepares.push(branch, request);
+        }
+    }
+
+    fn decide(&mut self, branch: BranchKey, decision: Decision, _seen: SeenLog, _outbox: &mut Outbox) {
+        failpoint::pass(match decision {
+            Decision::Commit => "after_commit_received",
+            Decision::Abort => "after_abort_received",
+        });
+        if decision == Decision::Abort {
+            self.prepares.remove(&branch);
+            if let Some(prepare) = self.preparing.remove(&branch) {
+                prepare.abort();
+            }
+        }
+        // A prepare that comes again after its decision is late work.
+        self.recent.keep(
+            branch,
+            Vote::Refused(Refusal::permanent("FENCED", "the branch was decided already")),
+        );
+        if !self.deciding.contains_key(&branch) {
+            self.decisions.push(branch, decision);
+        }
+    }
+
+    fn forget(&mut self, branch: BranchKey) {
+        if self.forgets.len() < QUEUED_FORGETS {
+            self.forgets.push(branch);
+        }
+    }
+
+    fn scan(&mut self) {
+        if !self.is_scanning {
+            self.is_scanning = true;
+            let resource = self.resource.clone();
+            self.run(async move { Done::Scan(resource.scan().await) });
+        }
+    }
+
+    fn start(&mut self) {
+        while self.deciding.len() < self.concurrency.decisions
+            && let Some((branch, decision)) = self.decisions.pop()
+        {
+            self.run_decision(branch, decision);
+        }
+        while self.preparing.len() < self.concurrency.prepares
+            && let Some((_, request)) = self.prepares.pop()
+        {
+            self.run_prepare(request);
+        }
+        if !self.is_forgetting && !self.forgets.is_empty() {
+            self.run_forget();
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.prepares.len() + self.decisions.len() < QUEUED_CALLS
+    }
+
+    async fn progress(&mut self, outbox: &mut Outbox) -> Result<Progress, EngineError> {
+        let Some(done) = self.running.next().await else {
+            return std::future::pending().await;
+        };
+        let mut scanned = self.done(done, outbox);
+        // Whatever else is done by now goes into the same frame.
+        while scanned.is_none()
+            && let Some(Some(done)) = self.running.next().now_or_never()
+        {
+            scanned = self.done(done, outbox);
+        }
+        Ok(scanned.map_or(Progress::Moved, Progress::Scanned))
+    }
+
+    async fn close(&mut self, _outbox: &mut Outbox) -> Result<(), EngineError> {
+        self.session_lost();
+        Ok(())
+    }
+}
