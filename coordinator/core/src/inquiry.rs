@@ -37,7 +37,7 @@ pub(crate) struct HeldBranch {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Verdict {
     Decided(Decision, Option<Lsn>),
-    Answer(AnswerKind),
+    Answer(AnswerKind, Option<Lsn>),
     Forget,
     /// Nothing to say: what is to be said has been, or will be.
     Silence,
@@ -62,7 +62,7 @@ impl Coordinator {
                 Verdict::Decided(decision, after) => {
                     self.send_decision(session, transaction, branch, decision, after, effects);
                 }
-                Verdict::Answer(answer) => {
+                Verdict::Answer(answer, after) => {
                     self.send(
                         session,
                         Message::Answer {
@@ -70,7 +70,7 @@ impl Coordinator {
                             branch,
                             answer,
                         },
-                        None,
+                        after,
                         effects,
                     );
                     if matches!(answer, AnswerKind::Finished | AnswerKind::Forgotten) {
@@ -122,13 +122,13 @@ impl Coordinator {
     fn verdict(&self, resource: ResourceIndex, line: &InDoubtLine) -> Verdict {
         let transaction = line.transaction;
         if line.log != self.log || transaction.partition() != self.mint.partition() {
-            return Verdict::Answer(AnswerKind::NotMine);
+            return Verdict::Answer(AnswerKind::NotMine, None);
         }
         if transaction.epoch() > self.mint.epoch() {
             return Verdict::Stale;
         }
         if !self.is_mine(transaction) {
-            return Verdict::Answer(AnswerKind::NotMine);
+            return Verdict::Answer(AnswerKind::NotMine, None);
         }
         match (line.phase, self.table.get(&transaction)) {
             (InDoubtPhase::Marker, Some(_)) => Verdict::Silence,
@@ -150,12 +150,12 @@ impl Coordinator {
                 {
                     Verdict::Silence
                 }
-                Some((Outcome::Committed | Outcome::Heuristic { .. }, _)) => {
-                    Verdict::Answer(AnswerKind::Finished)
+                Some((Outcome::Committed | Outcome::Heuristic { .. }, told_after)) => {
+                    Verdict::Answer(AnswerKind::Finished, Some(told_after))
                 }
                 Some((Outcome::Aborted { .. }, _)) => Verdict::Decided(Decision::Abort, None),
                 None if transaction > self.history.horizon() => Verdict::Decided(Decision::Abort, None),
-                None => Verdict::Answer(AnswerKind::Forgotten),
+                None => Verdict::Answer(AnswerKind::Forgotten, None),
             },
         }
     }
@@ -165,7 +165,7 @@ impl Coordinator {
 fn verdict_on_live(branch: BranchState, phase: InDoubtPhase, state: &State, decided: Option<Lsn>) -> Verdict {
     match (branch, state) {
         (BranchState::Enlisted { .. } | BranchState::Preparing { .. } | BranchState::Prepared { .. }, _) => {
-            Verdict::Answer(AnswerKind::Wait)
+            Verdict::Answer(AnswerKind::Wait, None)
         }
         // It promised nothing, so it holds nothing that a commit could need.
         (BranchState::ReadOnly | BranchState::Refused, _) => Verdict::Decided(Decision::Abort, None),
