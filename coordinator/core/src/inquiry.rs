@@ -56,6 +56,14 @@ impl Coordinator {
         let Some(&crate::resources::Session { resource, scan, .. }) = self.resources.session(session) else {
             return;
         };
+        // One line of a later epoch proves that a successor has started: then none of the others may be answered either.
+        let stale = lines
+            .iter()
+            .find(|line| self.verdict(resource, line) == Verdict::Stale);
+        if let Some(line) = stale {
+            let seen_epoch = line.transaction.epoch();
+            return self.stop(StopReason::Superseded { seen_epoch }, effects);
+        }
         for line in lines {
             let (transaction, branch) = (line.transaction, line.branch);
             match self.verdict(resource, line) {
@@ -81,11 +89,7 @@ impl Coordinator {
                     let after = Some(self.cursors.accepted());
                     self.send(session, Message::Forget { transaction, branch }, after, effects);
                 }
-                Verdict::Silence => {}
-                Verdict::Stale => {
-                    let seen_epoch = transaction.epoch();
-                    return self.stop(StopReason::Superseded { seen_epoch }, effects);
-                }
+                Verdict::Silence | Verdict::Stale => {}
             }
         }
         if complete {
