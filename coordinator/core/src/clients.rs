@@ -236,12 +236,12 @@ impl Coordinator {
             (State::Committing { unacked, .. }, Wait::Applied) => *unacked == 0,
             (State::Committing { .. }, Wait::Decided) | (State::Aborting { .. }, _) => true,
         };
+        // Not so if somebody deviated: then something may well have been executed.
         let presumed = matches!(
-            &entry.state,
-            State::Aborting {
-                reason: AbortReason::Presumed,
-                ..
-            }
+            entry.outcome(),
+            Some(Outcome::Aborted {
+                reason: AbortReason::Presumed
+            })
         );
         if presumed {
             self.reject(call, Rejection::UnknownTransaction { transaction }, effects);
