@@ -188,7 +188,21 @@ impl Coordinator {
             }
             watchers.push(call);
         }
-        self.reply(call, Reply::View { view, last: !live }, None, effects);
+        let told_after = match self.table.get(&transaction) {
+            Some(entry) => entry.state.told_after(),
+            None => self
+                .history
+                .outcome(transaction)
+                .map(|(_, told_after)| told_after),
+        };
+        let on_its_way = self.after(told_after);
+        let last = !live && on_its_way.is_none();
+        self.reply(call, Reply::View { view, last }, None, effects);
+        // Those who watched before hear of the decision once it is durable, and so does this one.
+        if on_its_way.is_some() {
+            let view = Box::new(self.view_once_durable(transaction));
+            self.reply(call, Reply::View { view, last: !live }, on_its_way, effects);
+        }
     }
 
     /// Only watchers are looked for: an outcome for a caller that is gone is dropped by the driver.
