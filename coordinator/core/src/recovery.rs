@@ -148,6 +148,7 @@ impl Recovery {
                 match entry {
                     Ok(entry) => self.ended(transaction, entry, lsn),
                     Err(_) if self.history.outcome(transaction).is_some() => {}
+                    Err(_) if transaction <= self.history.horizon() => {}
                     Err(message) => return Err(message),
                 }
                 Ok(())
