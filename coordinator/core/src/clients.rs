@@ -87,7 +87,7 @@ impl Coordinator {
         }
         self.table.insert(transaction, entry);
         self.set_timer(transaction, Some(Moment(self.now.0 + timeout_ms)));
-        self.register(transaction, effects);
+        self.register(transaction, false, effects);
         for (session, message) in messages {
             self.send(session, message, None, effects);
         }

@@ -29,7 +29,8 @@ pub enum Record {
         /// The highest generation seen.
         generation: Generation,
     },
-    /// Prepares are about to be sent. Not forced: losing it only slows down aborting.
+    /// Prepares are about to be sent. Not forced, unless the id is at or below the horizon: losing it only slows down
+    /// aborting.
     Registered {
         /// Which transaction.
         transaction: TransactionId,

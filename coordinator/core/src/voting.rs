@@ -51,27 +51,30 @@ impl Coordinator {
         if prepares.is_empty() {
             return self.decide(transaction, effects);
         }
-        self.register(transaction, effects);
+        // What is unknown at or below the horizon is not answered "abort". A transaction that the horizon has passed
+        // while it was active must therefore be known before anybody promises anything for it.
+        let must_be_known = transaction <= self.history.horizon();
+        let registered = self.register(transaction, must_be_known, effects);
+        let after = registered.filter(|_| must_be_known);
         for (session, message) in prepares {
-            self.send(session, message, None, effects);
+            self.send(session, message, after, effects);
         }
     }
 
     /// Notes in the log that prepares are on their way, so that a restart can abort without waiting to be asked.
-    pub(crate) fn register(&mut self, transaction: TransactionId, effects: &mut Vec<Effect>) {
-        let Some(entry) = self.table.get_mut(&transaction) else {
-            return;
-        };
-        entry.logged = true;
+    pub(crate) fn register(
+        &mut self,
+        transaction: TransactionId,
+        force: bool,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Lsn> {
+        self.table.get_mut(&transaction)?.logged = true;
         let branches = self.branch_records(transaction);
-        self.append(
-            Record::Registered {
-                transaction,
-                branches,
-            },
-            false,
-            effects,
-        );
+        let record = Record::Registered {
+            transaction,
+            branches,
+        };
+        Some(self.append(record, force, effects))
     }
 
     /// A vote counts only from the session that was asked.

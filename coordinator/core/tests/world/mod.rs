@@ -8,9 +8,11 @@ mod oracle;
 
 pub use oracle::Oracle;
 
+use std::collections::BTreeSet;
+
 use handfast_core::view::Snapshot;
 use handfast_core::{
-    Coordinator, Effect, Event, Identity, Limits, Lsn, Moment, Record, Recovery, StopReason,
+    Coordinator, Effect, Event, Identity, Limits, Lsn, Moment, Record, Recovery, SessionId, StopReason,
 };
 use handfast_ids::{LogId, Partition};
 
@@ -35,7 +37,7 @@ pub enum Happened {
     Held(Lsn, Effect),
     /// An effect had waited, and was performed.
     Released(Effect),
-    /// An effect had waited when the process died.
+    /// An effect had waited when the process died, or its session was lost.
     Dropped(Effect),
     /// Time went on to here.
     Clock(Moment),
@@ -52,6 +54,7 @@ pub struct World {
     durable: Lsn,
     checkpoint: Option<Snapshot>,
     held: Vec<(Lsn, Effect)>,
+    open: BTreeSet<SessionId>,
     stopped: Option<StopReason>,
     pub oracle: Oracle,
 }
@@ -68,6 +71,7 @@ impl World {
             durable: Lsn::ZERO,
             checkpoint: None,
             held: Vec::new(),
+            open: BTreeSet::new(),
             stopped: None,
             oracle: Oracle::default(),
         };
@@ -107,6 +111,11 @@ impl World {
         let mut effects = Vec::new();
         if let Some(core) = &mut self.core {
             self.oracle.event(&event);
+            match &event {
+                Event::SessionUp { session, .. } => drop(self.open.insert(*session)),
+                Event::SessionDown { session } => drop(self.open.remove(session)),
+                _ => {}
+            }
             core.handle(self.now, event, &mut effects);
         }
         let happened = self.perform(effects);
@@ -126,6 +135,10 @@ impl World {
             .partition(|(after, _)| *after <= lsn);
         self.held = held;
         for (_, effect) in free {
+            if is_to_a_lost_session(&effect, &self.open) {
+                happened.push(Happened::Dropped(effect));
+                continue;
+            }
             self.observe(&effect);
             happened.push(Happened::Released(effect));
         }
@@ -160,6 +173,7 @@ impl World {
         let keep = keep.clamp(self.durable, self.accepted());
         self.core = None;
         self.stopped = None;
+        self.open.clear();
         self.log.retain(|(lsn, _)| *lsn <= keep);
         self.oracle.crashed(keep);
         std::mem::take(&mut self.held)
@@ -252,8 +266,10 @@ impl World {
     }
 
     fn observe(&mut self, effect: &Effect) {
-        if let Effect::Stop { reason } = effect {
-            self.stopped = Some(*reason);
+        match effect {
+            Effect::Stop { reason } => self.stopped = Some(*reason),
+            Effect::CloseSession { session, .. } => drop(self.open.remove(session)),
+            _ => {}
         }
         self.oracle.performed(effect, self.durable);
     }
@@ -263,6 +279,10 @@ impl World {
             self.oracle.violations.extend(core.audit());
         }
     }
+}
+
+fn is_to_a_lost_session(effect: &Effect, open: &BTreeSet<SessionId>) -> bool {
+    matches!(effect, Effect::Send { session, .. } if !open.contains(session))
 }
 
 fn waits_for(effect: &Effect) -> Option<Lsn> {
