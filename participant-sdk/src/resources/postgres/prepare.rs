@@ -1,0 +1,242 @@
+//! From work to a vote.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::connection::lease;
+use super::failure::{no_connection, refusal};
+use super::interactive::Taken;
+use super::operation::SqlOperation;
+use super::options::{SETTLE_LIMIT, STATEMENT_LIMIT};
+use super::promise::{Begun, BranchTransaction, Limits, Promise, known};
+use super::running::RunningWork;
+use super::session::Session;
+use super::{backends, finish, gid};
+use crate::resource::{BranchKey, Refusal, ResourceError, SeenLog, Vote, Work};
+
+/// Does the work and votes. However it goes, a branch that was not voted for ends rolled back.
+pub(super) async fn prepare(
+    session: &Session,
+    branch: BranchKey,
+    work: Work,
+    seen: SeenLog,
+    limit: Duration,
+) -> Vote {
+    let deadline = Instant::now() + limit;
+    match work {
+        Work::Operation(bytes) => one_shot(session, branch, bytes, seen, deadline).await,
+        Work::Interactive { operations } => interactive(session, branch, operations, seen, deadline).await,
+    }
+}
+
+async fn one_shot(
+    session: &Session,
+    branch: BranchKey,
+    operation: Bytes,
+    seen: SeenLog,
+    deadline: Instant,
+) -> Vote {
+    let operation = match SqlOperation::decode(&operation) {
+        Ok(operation) => operation,
+        Err(refusal) => return Vote::Refused(refusal),
+    };
+    let Ok(running) = timeout_at(deadline, session.running.begin(branch)).await else {
+        return Vote::Refused(too_late());
+    };
+    let attempt = async {
+        match begin(session, branch, running.clone(), deadline).await {
+            Err(vote) => Promise::Vote(vote),
+            Ok(transaction) => match run(&transaction, &operation).await {
+                Err(refusal) => Promise::Vote(transaction.refuse(refusal).await),
+                Ok(()) => transaction.promise(seen).await,
+            },
+        }
+    };
+    bounded(session, branch, &running, deadline, attempt).await
+}
+
+async fn begin(
+    session: &Session,
+    branch: BranchKey,
+    running: Arc<RunningWork>,
+    deadline: Instant,
+) -> Result<BranchTransaction, Vote> {
+    let lease = lease(&session.pools.work)
+        .await
+        .map_err(|error| Vote::Refused(no_connection(&error)))?;
+    match BranchTransaction::begin(lease, running, branch, &session.name, until(deadline)).await {
+        Ok(Begun::Open(transaction)) => Ok(*transaction),
+        Ok(Begun::AlreadyPrepared) => Err(Vote::Prepared { prepared_for: None }),
+        Ok(Begun::Ended(refusal)) => Err(Vote::Refused(refusal)),
+        Err(error) => Err(Vote::Refused(refusal(&error))),
+    }
+}
+
+async fn run(transaction: &BranchTransaction, operation: &SqlOperation) -> Result<(), Refusal> {
+    for (position, statement) in operation.statements.iter().enumerate() {
+        let number = position + 1;
+        let rows = transaction
+            .execute(&statement.sql, &statement.params)
+            .await
+            .map_err(|error| {
+                let refused = refusal(&error);
+                Refusal {
+                    message: format!("statement {number}: {}", refused.message),
+                    ..refused
+                }
+            })?;
+        if let Some(expected) = statement.expect_rows.filter(|expected| *expected != rows) {
+            return Err(Refusal::permanent(
+                "ROWS_DIFFER",
+                format!("statement {number} touched {rows} rows, and {expected} were expected"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+async fn interactive(
+    session: &Session,
+    branch: BranchKey,
+    operations: u64,
+    seen: SeenLog,
+    deadline: Instant,
+) -> Vote {
+    let patience = deadline.min(Instant::now() + STATEMENT_LIMIT);
+    let parked = match session.open_branches.take(branch, patience).await {
+        Taken::Parked(parked) => parked,
+        Taken::InUse => {
+            finish::end_work(session, branch).await;
+            return Vote::Refused(Refusal::permanent(
+                "STATEMENTS_RUNNING",
+                "the service had not handed in its receipt yet; the branch is rolled back",
+            ));
+        }
+        Taken::Unknown => return repeated(session, branch, deadline).await,
+    };
+    let running = parked.transaction.work();
+    let attempt = async {
+        if let Some(refusal) = parked.refusal(operations) {
+            return Promise::Vote(parked.transaction.refuse(refusal).await);
+        }
+        match parked.transaction.limit(until(deadline)).await {
+            Err(error) => Promise::Vote(parked.transaction.refuse(refusal(&error)).await),
+            Ok(()) => parked.transaction.promise(seen).await,
+        }
+    };
+    bounded(session, branch, &running, deadline, attempt).await
+}
+
+/// No open branch of that name: prepared before, or lost with its session.
+async fn repeated(session: &Session, branch: BranchKey, deadline: Instant) -> Vote {
+    let look = async {
+        let _alone = session.running.begin(branch).await;
+        let lease = session.decisions().await.map_err(|error| no_connection(&error))?;
+        let known = known(&lease, branch, &gid::encode(branch))
+            .await
+            .map_err(|error| refusal(&error))?;
+        lease.give_back();
+        Ok(known.prepared)
+    };
+    match timeout_at(deadline, look).await {
+        Ok(Ok(true)) => Vote::Prepared { prepared_for: None },
+        Ok(Ok(false)) => Vote::Refused(Refusal::permanent(
+            "UNKNOWN_BRANCH",
+            "this instance holds no open work for the branch; its session was lost, so its work is rolled back",
+        )),
+        Ok(Err(refusal)) => Vote::Refused(refusal),
+        Err(_) => Vote::Refused(too_late()),
+    }
+}
+
+/// Lets the attempt run to the deadline, and finds out what became of it if it did not say.
+async fn bounded(
+    session: &Session,
+    branch: BranchKey,
+    running: &RunningWork,
+    deadline: Instant,
+    attempt: impl Future<Output = Promise>,
+) -> Vote {
+    match timeout_at(deadline, attempt).await {
+        Ok(Promise::Vote(vote)) => vote,
+        Ok(Promise::Unknown(refusal)) => settle(session, branch, running, deadline, refusal).await,
+        Err(_) => settle(session, branch, running, deadline, too_late()).await,
+    }
+}
+
+/// The connection is gone, and the branch may be prepared or not.
+///
+/// 1. The old backend is ended and seen to be gone: from here on nothing changes by itself.
+/// 2. The list is read. Prepared, and still in time: that is the vote.
+/// 3. Otherwise the vote is no, and the branch is rolled back and fenced. If even that cannot be done now, it is listed by
+///    the next scan, and the coordinator, which was told no, answers abort.
+async fn settle(
+    session: &Session,
+    branch: BranchKey,
+    running: &RunningWork,
+    deadline: Instant,
+    refusal: Refusal,
+) -> Vote {
+    let prepared = timeout(SETTLE_LIMIT, look_when_quiet(session, branch, running)).await;
+    match prepared {
+        Ok(Ok(Some(true))) if Instant::now() < deadline => {
+            running.settle();
+            return Vote::Prepared { prepared_for: None };
+        }
+        Ok(Ok(Some(false))) => {
+            running.settle();
+            return Vote::Refused(refusal);
+        }
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::warn!(%branch, %error, "cannot see how a prepare ended"),
+        Err(_) => tracing::warn!(%branch, "cannot see in time how a prepare ended"),
+    }
+    match timeout(SETTLE_LIMIT, finish::abort(session, branch)).await {
+        Ok(Ok(_)) => drop(running.settle()),
+        Ok(Err(error)) => {
+            tracing::warn!(%branch, %error, "a refused branch is left to the coordinator's abort")
+        }
+        Err(_) => tracing::warn!(%branch, "a refused branch is left to the coordinator's abort"),
+    }
+    Vote::Refused(refusal)
+}
+
+/// Whether the branch is prepared; `None` while its backend cannot be ended.
+async fn look_when_quiet(
+    session: &Session,
+    branch: BranchKey,
+    running: &RunningWork,
+) -> Result<Option<bool>, ResourceError> {
+    let Some(backend) = running.backend() else {
+        return Ok(Some(false));
+    };
+    let failed = |error| super::failure::resource_error("looking how a prepare ended", &error);
+    let lease = session.decisions().await?;
+    let quiet = backends::put_down(&lease, &backend, Instant::now() + SETTLE_LIMIT)
+        .await
+        .map_err(failed)?;
+    let known = known(&lease, branch, &gid::encode(branch))
+        .await
+        .map_err(failed)?;
+    lease.give_back();
+    Ok(if known.prepared || quiet {
+        Some(known.prepared)
+    } else {
+        None
+    })
+}
+
+fn until(deadline: Instant) -> Limits {
+    let left = deadline.saturating_duration_since(Instant::now());
+    Limits {
+        statement: left,
+        idle: left,
+    }
+}
+
+fn too_late() -> Refusal {
+    Refusal::retryable("DEADLINE", "the work did not end within its time")
+}

@@ -1,0 +1,43 @@
+//! The trap that no working caller runs into: a block that has failed, and nobody noticed.
+
+#[path = "../../../../tests/support/postgres_server.rs"]
+mod postgres_server;
+
+use postgres_server::PostgresServer;
+use tokio_postgres::NoTls;
+
+use super::prepare_transaction;
+
+#[tokio::test]
+async fn a_failed_block_is_never_taken_for_a_promise() {
+    let server = PostgresServer::start(&["max_prepared_transactions=4"]);
+    let (client, connection) = tokio_postgres::connect(&server.url("postgres"), NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    client.batch_execute("CREATE TABLE t (n int)").await.unwrap();
+
+    client
+        .batch_execute("BEGIN; INSERT INTO t VALUES (1)")
+        .await
+        .unwrap();
+    assert!(client.batch_execute("SELECT 1/0").await.is_err());
+    assert!(
+        !prepare_transaction(&client, "", "hf1_trap").await.unwrap(),
+        "no error, and no promise"
+    );
+
+    client
+        .batch_execute("BEGIN; INSERT INTO t VALUES (2)")
+        .await
+        .unwrap();
+    assert!(
+        prepare_transaction(&client, "SELECT 1;", "hf1_held")
+            .await
+            .unwrap()
+    );
+    client
+        .batch_execute("ROLLBACK PREPARED 'hf1_held'")
+        .await
+        .unwrap();
+}

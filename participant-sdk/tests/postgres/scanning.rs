@@ -1,0 +1,152 @@
+use std::time::Duration;
+
+use handfast_participant::ids::{Epoch, LogId};
+use handfast_participant::{BranchKey, Completion, Decision, Resource, ScanLine, ScanPhase, SeenLog, Work};
+
+use super::{Bank, LIMIT, PREPARED, add, branch, gid, open, prepare, seen};
+
+#[tokio::test]
+async fn a_scan_lists_what_is_prepared_and_another_instance_finishes_it() {
+    let bank = Bank::new();
+    let resource = bank.open().await;
+    let branch = branch();
+    assert_eq!(prepare(&resource, branch, &add("alice", 1)).await, PREPARED);
+    let other = bank.open().await;
+    assert_eq!(
+        other.scan().await.unwrap(),
+        [ScanLine {
+            branch,
+            phase: ScanPhase::Prepared
+        }]
+    );
+    assert!(other.oldest_prepared() > Duration::ZERO);
+    assert_eq!(
+        other.finish(branch, Decision::Commit).await.unwrap(),
+        Completion::Done
+    );
+    assert_eq!(other.scan().await.unwrap(), []);
+    assert_eq!(other.oldest_prepared(), Duration::ZERO);
+    assert_eq!(bank.balance("alice"), 101);
+}
+
+#[tokio::test]
+async fn prepared_transactions_of_others_are_left_alone() {
+    let bank = Bank::new();
+    let elsewhere = Bank::new();
+    let resource = bank.open().await;
+    let almost = format!("{}_backup", gid(branch()));
+    for foreign in [almost.as_str(), "hf1_", "nightly"] {
+        bank.sql(&format!("BEGIN; UPDATE accounts SET balance = 1 WHERE false; SELECT pg_current_xact_id(); PREPARE TRANSACTION '{foreign}'"));
+    }
+    let other_database = branch();
+    assert_eq!(
+        prepare(&elsewhere.open().await, other_database, &add("alice", 1)).await,
+        PREPARED
+    );
+    assert_eq!(resource.scan().await.unwrap(), []);
+    resource.open().await.unwrap();
+    assert_eq!(
+        bank.sql("SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()"),
+        "3"
+    );
+    assert!(
+        resource.finish(other_database, Decision::Commit).await.is_err(),
+        "it belongs to another database"
+    );
+    for foreign in [almost.as_str(), "hf1_", "nightly"] {
+        bank.sql(&format!("ROLLBACK PREPARED '{foreign}'"));
+    }
+    elsewhere.sql(&format!("ROLLBACK PREPARED '{}'", gid(other_database)));
+}
+
+async fn committed(
+    resource: &handfast_participant::resources::postgres::PostgresResource,
+    branch: BranchKey,
+    seen: SeenLog,
+) {
+    let work = Work::Operation(add("alice", 1).encode());
+    assert_eq!(resource.prepare(branch, work, seen, LIMIT).await, PREPARED);
+    assert_eq!(
+        resource.finish(branch, Decision::Commit).await.unwrap(),
+        Completion::Done
+    );
+}
+
+#[tokio::test]
+async fn the_highest_position_of_each_log_outlives_its_markers() {
+    let bank = Bank::new();
+    let resource = bank.open().await;
+    assert_eq!(resource.seen().await.unwrap(), []);
+    let other_log = LogId(0x11);
+    let other = SeenLog {
+        log: other_log,
+        epoch: Epoch(1),
+        lsn: 5,
+    };
+    let branches: Vec<BranchKey> = (0..4).map(|_| branch()).collect();
+    let foreign = BranchKey {
+        log: other_log,
+        ..branch()
+    };
+    for (branch, seen) in branches
+        .iter()
+        .zip([seen(7, 40), seen(8, 20), seen(8, 30), seen(7, 90)])
+    {
+        committed(&resource, *branch, seen).await;
+    }
+    committed(&resource, foreign, other).await;
+    let expected = [seen(8, 30), other];
+    assert_eq!(resource.seen().await.unwrap(), expected);
+    for _ in 0..2 {
+        resource.forget(&branches[..3]).await.unwrap();
+        assert_eq!(resource.seen().await.unwrap(), expected);
+    }
+    resource.forget(&[branches[3], foreign]).await.unwrap();
+    assert_eq!(resource.seen().await.unwrap(), expected);
+    assert_eq!(bank.sql("SELECT count(*) FROM handfast.marker"), "0");
+}
+
+#[tokio::test]
+async fn forgetting_spares_what_is_prepared() {
+    let bank = Bank::new();
+    let resource = bank.open().await;
+    let branch = branch();
+    assert_eq!(prepare(&resource, branch, &add("alice", 1)).await, PREPARED);
+    resource.forget(&[branch]).await.unwrap();
+    assert_eq!(
+        resource.finish(branch, Decision::Commit).await.unwrap(),
+        Completion::Done
+    );
+    assert_eq!(
+        resource.finish(branch, Decision::Commit).await.unwrap(),
+        Completion::Done,
+        "the marker is there"
+    );
+}
+
+#[tokio::test]
+async fn a_fence_stays_while_older_work_of_another_session_may_run() {
+    let bank = Bank::new();
+    let mut options = bank.options();
+    options.marker_age = Duration::ZERO;
+    let resource = open(options).await;
+    let older = bank.connect("handfast/another/1").await;
+    older.batch_execute("BEGIN; SELECT 1").await.unwrap();
+    let branch = branch();
+    resource.finish(branch, Decision::Abort).await.unwrap();
+    let younger = bank.connect("handfast/another/2").await;
+    younger.batch_execute("BEGIN; SELECT 1").await.unwrap();
+
+    resource.forget(&[branch]).await.unwrap();
+    assert_eq!(
+        resource.scan().await.unwrap(),
+        [ScanLine {
+            branch,
+            phase: ScanPhase::Marker
+        }],
+        "it is asked about again"
+    );
+    older.batch_execute("ROLLBACK").await.unwrap();
+    resource.forget(&[branch]).await.unwrap();
+    assert_eq!(resource.scan().await.unwrap(), []);
+}
