@@ -66,3 +66,6 @@ impl History {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

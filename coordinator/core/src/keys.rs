@@ -131,3 +131,6 @@ impl Keys {
             .filter_map(|held| held.answer.as_ref().map(|(outcome, _)| (held, outcome)))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,3 +65,6 @@ impl Mint {
         Moment(self.started.0 + wall_ms.saturating_sub(self.started_wall_ms))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+use handfast_ids::{Epoch, Partition, TransactionId};
+
+use super::Mint;
+use crate::Moment;
+
+const WALL_MS: u64 = 1_000_000;
+
+fn mint(epoch: u32, wall_ms: u64, floor_ms: u64) -> Mint {
+    Mint::new(Partition(3), Epoch(epoch), Moment(100), wall_ms, floor_ms)
+}
+
+#[test]
+fn ids_never_go_back_even_if_the_clock_does() {
+    let mut mint = mint(1, WALL_MS, 0);
+    let moments = [100, 100, 150, 120, 0, 150, 151];
+    let ids: Vec<TransactionId> = moments.iter().map(|&at| mint.next(Moment(at))).collect();
+    assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
+    assert_eq!(mint.last(), ids[6]);
+}
+
+#[test]
+fn the_first_id_is_above_the_bound_that_stands_for_none() {
+    let mut mint = mint(1, WALL_MS, 0);
+    let bound = mint.last();
+    assert!(mint.next(Moment(100)) > bound);
+}
+
+#[test]
+fn an_exhausted_sequence_borrows_the_next_millisecond() {
+    let mut mint = mint(1, WALL_MS, 0);
+    mint.last = TransactionId::new(WALL_MS, Partition(3), Epoch(1), u32::MAX);
+    let borrowed = mint.next(Moment(100));
+    assert_eq!((borrowed.milliseconds(), borrowed.sequence()), (WALL_MS + 1, 0));
+    let next = mint.next(Moment(100));
+    assert_eq!((next.milliseconds(), next.sequence()), (WALL_MS + 1, 1));
+    let later = mint.next(Moment(105));
+    assert_eq!((later.milliseconds(), later.sequence()), (WALL_MS + 5, 0));
+}
+
+#[test]
+fn a_clock_that_was_set_back_over_a_restart_moves_nothing() {
+    let mut first = mint(1, WALL_MS, 0);
+    let last = first.next(Moment(500));
+    let mut second = mint(2, WALL_MS - 3_600_000_u64.min(WALL_MS), last.milliseconds());
+    assert!(second.next(Moment(100)) > last);
+    assert!(second.wall_ms(Moment(100)) > last.milliseconds());
+}
+
+#[test]
+fn unix_time_follows_the_monotonic_clock() {
+    let mint = mint(1, WALL_MS, 0);
+    assert_eq!(mint.wall_ms(Moment(100)), WALL_MS);
+    assert_eq!(mint.wall_ms(Moment(1100)), WALL_MS + 1000);
+    assert_eq!(mint.wall_ms(Moment(0)), WALL_MS);
+    assert_eq!(mint.moment_of(WALL_MS + 1000), Moment(1100));
+    assert_eq!(mint.moment_of(0), Moment(100));
+}
+
+#[test]
+fn ids_carry_their_owner() {
+    let id = mint(9, WALL_MS, 0).next(Moment(100));
+    assert_eq!((id.partition(), id.epoch()), (Partition(3), Epoch(9)));
+}
