@@ -37,7 +37,8 @@ pub enum StateView {
     Heuristic(Outcome),
     /// All have acknowledged.
     Ended(Outcome),
-    /// No record, and young enough to be sure that there never was a decision to commit.
+    /// No record of a decision, and young enough to be sure that there never was one to commit anything. Branches that
+    /// were asked to prepare before a restart may still be on their way to the abort.
     NoEffects,
     /// Below the forget-horizon: it cannot be told.
     Forgotten,

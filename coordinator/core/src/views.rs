@@ -76,6 +76,11 @@ impl Coordinator {
                 evidence: entry.deviations.clone(),
             }),
             State::Committing { .. } => StateView::Committing,
+            // It may have been read-only and answered "committed"; a note that survived reads like one that was lost.
+            State::Aborting {
+                reason: AbortReason::Presumed,
+                ..
+            } => StateView::NoEffects,
             State::Aborting { .. } => StateView::Aborting,
         };
         let key = entry.key.as_ref().map(|record| record.key.clone());
