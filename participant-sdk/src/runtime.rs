@@ -2,6 +2,12 @@
 //!
 //! Everything else of the SDK asks here, so that the simulator can replay it.
 
+#[cfg(not(madsim))]
+pub(crate) mod link;
+#[cfg(madsim)]
+#[path = "runtime/simulated_link.rs"]
+pub mod link;
+
 use std::future::Future;
 use std::time::Duration;
 

@@ -11,9 +11,10 @@ use tonic::{Response, Status};
 
 use super::ClientOptions;
 use crate::backoff::Backoff;
-use crate::runtime::{self, Instant};
+use crate::runtime::{self, Instant, link};
 
 /// A connected client of the service.
+#[derive(Clone)]
 pub(super) struct Connected {
     pub transactions: TransactionsClient<Channel>,
 }
@@ -99,9 +100,10 @@ impl Caller {
         let give_up_at = Instant::now() + tries.patience;
         let mut backoff = self.backoff();
         let mut ambiguous = None;
+        let may_repeat = tries.ambiguity == Ambiguity::TryAgain;
         loop {
             let remaining = give_up_at.saturating_duration_since(Instant::now());
-            let (error, hint, may_pass) = match self.one_try(remaining, &mut send).await {
+            let (error, hint, may_pass) = match self.one_try(remaining, may_repeat, &mut send).await {
                 Try::Answered(answer) => return Ok(answer),
                 Try::Refused(failure) => {
                     let may_pass = failure.reason.advice() == Advice::Retry;
@@ -131,7 +133,7 @@ impl Caller {
         }
     }
 
-    async fn one_try<T, F, S>(&self, remaining: Duration, send: &mut S) -> Try<T>
+    async fn one_try<T, F, S>(&self, remaining: Duration, may_repeat: bool, send: &mut S) -> Try<T>
     where
         S: FnMut(Connected, Duration) -> F,
         F: Future<Output = Result<Response<T>, Status>>,
@@ -140,7 +142,8 @@ impl Caller {
             Ok(connected) => connected,
             Err(unreachable) => return Try::NotSent(unreachable.to_string()),
         };
-        let status = match runtime::timeout(remaining, send(connected, remaining)).await {
+        let sent = link::call(may_repeat, || send(connected.clone(), remaining));
+        let status = match runtime::timeout(remaining, sent).await {
             Ok(Ok(response)) => return Try::Answered(response.into_inner()),
             Ok(Err(status)) => status,
             Err(_) => return Try::Ambiguous(format!("no answer within {} ms", remaining.as_millis())),

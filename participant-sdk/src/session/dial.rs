@@ -10,8 +10,9 @@ use handfast_proto::status::{Advice, Failure};
 use handfast_proto::v1::participants_client::ParticipantsClient;
 use handfast_proto::{PROTOCOL_VERSION, convert, v1};
 use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use super::engine::{Engine, EngineError, Opened};
 use super::frame_loop::FrameLoop;
@@ -20,6 +21,7 @@ use super::outbox::Outbox;
 use crate::participant::{Counters, EnlistCommand, ParticipantError, SessionOptions};
 use crate::resource::SeenLog;
 use crate::runtime;
+use crate::runtime::link::{Incoming, SessionLink};
 
 /// Frames handed to the transport and not yet taken by it. Everything else gathers in the outbox.
 pub(super) const FRAMES_AHEAD: usize = 2;
@@ -60,7 +62,7 @@ pub(super) struct Welcomed {
     pub durable_lsn: u64,
     pub limits: Limits,
     pub sender: mpsc::Sender<v1::SessionRequest>,
-    pub inbound: Streaming<v1::SessionResponse>,
+    pub inbound: Incoming,
     pub outbox: Outbox,
     /// The rest of the first frame, which may hold more than the welcome.
     pub first: v1::SessionResponse,
@@ -120,8 +122,10 @@ impl Dialer {
 
         let handshake = async {
             let mut client = ParticipantsClient::new(channel);
-            let mut inbound = client.session(ReceiverStream::new(receiver)).await?.into_inner();
-            let first = inbound.message().await?;
+            let mut link = SessionLink::new(&self.resource);
+            let outbound = link.outgoing(ReceiverStream::new(receiver));
+            let mut inbound = link.incoming(client.session(outbound).await?.into_inner());
+            let first = inbound.next().await.transpose()?;
             Ok::<_, Status>((inbound, first))
         };
         let (inbound, first) = match runtime::timeout(limit, handshake).await {
