@@ -4,7 +4,7 @@
 //! # async fn run(expires_at: std::time::SystemTime) -> Result<(), Box<dyn std::error::Error>> {
 //! use handfast_participant::{Client, Key, Outcome, Transaction, Wait};
 //!
-//! let client = Client::connect(["127.0.0.1:7400"])?;
+//! let client = Client::connect(["127.0.0.1:7420"])?;
 //! let transaction = Transaction::new()
 //!     .operation("orders-db", b"insert ...".as_slice())
 //!     .operation("ledger", b"debit ...".as_slice())
@@ -106,7 +106,7 @@ impl Client {
     pub fn with_options(options: ClientOptions) -> Result<Client, ClientError> {
         if options.addresses.is_empty() {
             return Err(ClientError::fix(
-                "name at least one address of the coordinator, such as 127.0.0.1:7400",
+                "name at least one address of the coordinator, such as 127.0.0.1:7420",
             ));
         }
         Ok(Client {
@@ -265,6 +265,3 @@ impl Client {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
-
-#[cfg(test)]
-mod tests;

@@ -20,7 +20,7 @@ mod backoff;
 pub mod client;
 pub mod failpoint;
 pub mod journal;
-mod participant;
+pub mod participant;
 mod resource;
 pub mod resources;
 pub mod runtime;

@@ -4,7 +4,7 @@
 //! # async fn run(orders: impl handfast_participant::Resource) -> Result<(), handfast_participant::ParticipantError> {
 //! use handfast_participant::Participant;
 //!
-//! let participant = Participant::builder("orders-db", ["127.0.0.1:7400"])?.resource(orders);
+//! let participant = Participant::builder("orders-db", ["127.0.0.1:7420"])?.resource(orders);
 //! participant.run(async { /* until a signal comes */ }).await
 //! # }
 //! ```
@@ -104,7 +104,7 @@ impl Participant<()> {
             .map_err(|error| ParticipantError::Configuration(error.to_string()))?;
         let addresses: Vec<String> = coordinators.into_iter().map(Into::into).collect();
         if addresses.is_empty() {
-            let message = "name at least one address of the coordinator, such as 127.0.0.1:7400";
+            let message = "name at least one address of the coordinator, such as 127.0.0.1:7420";
             return Err(ParticipantError::Configuration(message.to_owned()));
         }
         Ok(Builder::new(name, addresses))

@@ -220,6 +220,43 @@ pub trait Resource: Send + Sync + 'static {
     fn forget(&self, branches: &[BranchKey]) -> impl Future<Output = Result<(), ResourceError>> + Send;
 }
 
+/// One store for several participants: one a coordinator, or one value kept by the service that works in it.
+impl<R: Resource> Resource for std::sync::Arc<R> {
+    fn open(&self) -> impl Future<Output = Result<StoreIdentity, ResourceError>> + Send {
+        R::open(self)
+    }
+
+    fn seen(&self) -> impl Future<Output = Result<Vec<SeenLog>, ResourceError>> + Send {
+        R::seen(self)
+    }
+
+    fn prepare(
+        &self,
+        branch: BranchKey,
+        work: Work,
+        seen: SeenLog,
+        timeout: Duration,
+    ) -> impl Future<Output = Vote> + Send {
+        R::prepare(self, branch, work, seen, timeout)
+    }
+
+    fn finish(
+        &self,
+        branch: BranchKey,
+        decision: Decision,
+    ) -> impl Future<Output = Result<Completion, ResourceError>> + Send {
+        R::finish(self, branch, decision)
+    }
+
+    fn scan(&self) -> impl Future<Output = Result<Vec<ScanLine>, ResourceError>> + Send {
+        R::scan(self)
+    }
+
+    fn forget(&self, branches: &[BranchKey]) -> impl Future<Output = Result<(), ResourceError>> + Send {
+        R::forget(self, branches)
+    }
+}
+
 /// A service whose operations can be checked now and applied later; the SDK's journal makes the vote durable.
 ///
 /// The state must be a function of the calls in their order: the journal replays them after a restart. All calls come from

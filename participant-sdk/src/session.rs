@@ -30,6 +30,3 @@ pub(crate) use native::Concurrency;
 pub use native::Native;
 pub use outbox::Outbox;
 pub(crate) use recent::RecentVotes;
-
-#[cfg(test)]
-pub(crate) mod tests;

@@ -3,6 +3,8 @@
 //! What must never live here: anything that a program using the SDK could not do.
 
 mod ledger;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod start;
 
 use clap::{Parser, Subcommand};
@@ -27,6 +29,9 @@ struct Arguments {
 enum ResourceArguments {
     /// Embedded accounts in a directory of this agent.
     Ledger(ledger::Arguments),
+    /// A PostgreSQL database, through its own prepared transactions.
+    #[cfg(feature = "postgres")]
+    Postgres(postgres::Arguments),
 }
 
 #[tokio::main]
@@ -36,5 +41,7 @@ async fn main() -> anyhow::Result<()> {
     handfast_participant::failpoint::check().map_err(anyhow::Error::msg)?;
     match arguments.resource {
         ResourceArguments::Ledger(arguments) => ledger::run(arguments).await,
+        #[cfg(feature = "postgres")]
+        ResourceArguments::Postgres(arguments) => postgres::run(arguments).await,
     }
 }

@@ -1,0 +1,384 @@
+//! A resource with prepared transactions of its own: concurrency, cancellation, deadlines, interactive branches.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use handfast_participant::ids::{Generation, StoreId};
+use handfast_participant::participant::{EnlistError, Handle, SessionOptions};
+use handfast_participant::proto::v1::{
+    AckKind, DecisionKind, EnlistResult, InDoubtPhase, Prepare, SessionResponse, VoteKind,
+};
+use handfast_participant::{
+    BranchKey, Completion, Decision, EnlistedBranch, Participant, ParticipantError, Refusal, Resource,
+    ResourceError, ScanLine, ScanPhase, SeenLog, StoreIdentity, Vote, Work,
+};
+use tokio::task::JoinHandle;
+
+use crate::fake::{Fake, id, soon, transaction};
+
+/// How many prepares run at once.
+const PREPARES: usize = 3;
+
+/// A database in memory. `hang` never returns; `later` waits until the test lets it go.
+#[derive(Default)]
+struct Store {
+    prepared: Mutex<BTreeSet<BranchKey>>,
+    ended: Mutex<BTreeMap<BranchKey, Decision>>,
+    interactive: Mutex<BTreeMap<BranchKey, u64>>,
+    running: AtomicUsize,
+    most_running: AtomicUsize,
+    prepares: AtomicUsize,
+    opened: AtomicUsize,
+    fails_to_finish: AtomicUsize,
+    later: tokio::sync::Notify,
+}
+
+impl Store {
+    /// What a service does with open work: hands it over, unless its branch is doomed.
+    fn hand_over(&self, enlisted: &EnlistedBranch, operations: u64) -> bool {
+        let mut interactive = self.interactive.lock().unwrap();
+        if enlisted.is_doomed() {
+            return false;
+        }
+        interactive.insert(enlisted.branch(), operations);
+        true
+    }
+}
+
+struct Running<'a>(&'a AtomicUsize);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Resource for Store {
+    async fn open(&self) -> Result<StoreIdentity, ResourceError> {
+        self.interactive.lock().unwrap().clear();
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        Ok(StoreIdentity {
+            store: StoreId(1),
+            generation: Generation(1),
+            attached: false,
+        })
+    }
+
+    async fn seen(&self) -> Result<Vec<SeenLog>, ResourceError> {
+        Ok(Vec::new())
+    }
+
+    async fn prepare(&self, branch: BranchKey, work: Work, _seen: SeenLog, _timeout: Duration) -> Vote {
+        self.prepares.fetch_add(1, Ordering::SeqCst);
+        let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_running.fetch_max(running, Ordering::SeqCst);
+        let _running = Running(&self.running);
+        match work {
+            Work::Operation(operation) if operation == "hang" => std::future::pending().await,
+            Work::Operation(operation) if operation == "later" => self.later.notified().await,
+            Work::Operation(_) => {}
+            Work::Interactive { operations } => {
+                if self.interactive.lock().unwrap().remove(&branch) != Some(operations) {
+                    return Vote::Refused(Refusal::permanent("OPERATIONS_DIFFER", "lost or other work"));
+                }
+            }
+        }
+        self.prepared.lock().unwrap().insert(branch);
+        Vote::Prepared { prepared_for: None }
+    }
+
+    async fn finish(&self, branch: BranchKey, decision: Decision) -> Result<Completion, ResourceError> {
+        if self.fails_to_finish.load(Ordering::SeqCst) > 0 {
+            self.fails_to_finish.fetch_sub(1, Ordering::SeqCst);
+            return Err(ResourceError::transient("the database is away"));
+        }
+        let was_prepared = self.prepared.lock().unwrap().remove(&branch);
+        let mut ended = self.ended.lock().unwrap();
+        match (ended.get(&branch), was_prepared, decision) {
+            (Some(before), _, _) if *before == decision => Ok(Completion::Done),
+            (Some(_), _, _) => Ok(Completion::Contrary("a marker says otherwise".into())),
+            (None, false, Decision::Commit) => Ok(Completion::Hazard("no marker".into())),
+            (None, _, decision) => {
+                ended.insert(branch, decision);
+                Ok(Completion::Done)
+            }
+        }
+    }
+
+    async fn scan(&self) -> Result<Vec<ScanLine>, ResourceError> {
+        let line = |branch: &BranchKey| ScanLine {
+            branch: *branch,
+            phase: ScanPhase::Prepared,
+        };
+        Ok(self.prepared.lock().unwrap().iter().map(line).collect())
+    }
+
+    async fn forget(&self, branches: &[BranchKey]) -> Result<(), ResourceError> {
+        let mut ended = self.ended.lock().unwrap();
+        ended.retain(|branch, _| !branches.contains(branch));
+        Ok(())
+    }
+}
+
+fn start(fake: &Fake) -> (Arc<Store>, Handle, JoinHandle<Result<(), ParticipantError>>) {
+    let store = Arc::new(Store::default());
+    let options = SessionOptions {
+        backoff_first: Duration::from_millis(5),
+        ..SessionOptions::default()
+    };
+    let participant = Participant::builder("orders-db", [&fake.address])
+        .unwrap()
+        .session_options(options)
+        .concurrency(PREPARES, 2)
+        .resource(store.clone());
+    let handle = participant.handle();
+    (
+        store,
+        handle,
+        tokio::spawn(participant.run(std::future::pending())),
+    )
+}
+
+fn operation(text: &'static str) -> Bytes {
+    Bytes::from_static(text.as_bytes())
+}
+
+#[tokio::test]
+async fn prepares_run_at_once_within_their_bound_and_hung_ones_block_no_decision() {
+    let fake = Fake::start().await;
+    let (store, _handle, task) = start(&fake);
+    let mut session = fake.accept().await;
+    session.welcome().await;
+    session.prepare([100], &operation("work")).await;
+    assert_eq!(session.vote(100).await.kind(), VoteKind::Prepared);
+    session.prepare(0..10, &operation("hang")).await;
+    assert_eq!(session.commit(100).await, AckKind::Done);
+    // Aborts make room, and whatever was cancelled has stopped.
+    session.decide(DecisionKind::Abort, 0..10).await;
+    let mut aborted = BTreeSet::new();
+    for number in 0..10 {
+        aborted.insert(session.ack(number).await);
+    }
+    assert_eq!(aborted, BTreeSet::from([AckKind::Done]));
+    assert_eq!(store.most_running.load(Ordering::SeqCst), PREPARES);
+    session.prepare([101], &operation("work")).await;
+    assert_eq!(session.vote(101).await.kind(), VoteKind::Prepared);
+    assert_eq!(store.running.load(Ordering::SeqCst), 0);
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_repeated_prepare_runs_once_whether_it_comes_during_or_after() {
+    let fake = Fake::start().await;
+    let (store, _handle, task) = start(&fake);
+    let mut session = fake.accept().await;
+    session.welcome().await;
+    session.prepare([1, 1, 1], &operation("later")).await;
+    // A later frame was taken in, so the repeats were.
+    session.prepare([2], &operation("work")).await;
+    assert_eq!(session.vote(2).await.kind(), VoteKind::Prepared);
+    store.later.notify_one();
+    assert_eq!(session.vote(1).await.kind(), VoteKind::Prepared);
+    session.prepare([1], &operation("later")).await;
+    assert_eq!(session.vote(1).await.kind(), VoteKind::Prepared);
+    assert_eq!(store.prepares.load(Ordering::SeqCst), 2);
+    assert_eq!(session.abort(1).await, AckKind::Done);
+    session.prepare([1], &operation("work")).await;
+    assert_eq!(
+        session.vote(1).await.kind(),
+        VoteKind::Refused,
+        "late work is fenced off"
+    );
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_prepare_past_its_deadline_is_dropped_without_a_vote() {
+    let fake = Fake::start().await;
+    let (store, _handle, task) = start(&fake);
+    let mut session = fake.accept().await;
+    session.welcome().await;
+    let prepare = Prepare {
+        transaction_id: id(1),
+        operation: Some(operation("hang")),
+        timeout_ms: 20,
+        ..Default::default()
+    };
+    session
+        .send(SessionResponse {
+            prepares: vec![prepare; 1],
+            ..Default::default()
+        })
+        .await;
+    // It held a place; once it is dropped, as many as may run do.
+    session.prepare(2..2 + PREPARES as u32, &operation("hang")).await;
+    while store.prepares.load(Ordering::SeqCst) < 1 + PREPARES {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(session.abort(1).await, AckKind::Done);
+    assert!(session.votes_by_frame.is_empty());
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_decision_that_fails_is_not_acknowledged_and_succeeds_when_it_comes_again() {
+    let fake = Fake::start().await;
+    let (store, _handle, task) = start(&fake);
+    let mut session = fake.accept().await;
+    session.welcome().await;
+    session.prepare([1, 2], &operation("work")).await;
+    session.vote(1).await;
+    session.vote(2).await;
+    store.fails_to_finish.store(1, Ordering::SeqCst);
+    session.decide(DecisionKind::Commit, [1]).await;
+    while store.fails_to_finish.load(Ordering::SeqCst) > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        session.commit(2).await,
+        AckKind::Done,
+        "no answer about 1 came before"
+    );
+    assert_eq!(session.commit(1).await, AckKind::Done);
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_lost_session_cancels_work_and_the_next_hello_shows_what_is_prepared() {
+    let fake = Fake::start().await;
+    let (store, _handle, task) = start(&fake);
+    let mut session = fake.accept().await;
+    session.welcome().await;
+    session.prepare([1], &operation("work")).await;
+    session.vote(1).await;
+    session.prepare([2], &operation("hang")).await;
+    while store.running.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    drop(session);
+    let mut session = fake.accept().await;
+    assert_eq!(
+        store.running.load(Ordering::SeqCst),
+        0,
+        "work is cancelled before hello"
+    );
+    assert_eq!(session.scan().await, [(1, InDoubtPhase::Prepared)]);
+    session.welcome().await;
+    assert_eq!(session.commit(1).await, AckKind::Done);
+    assert_eq!(session.commit(1).await, AckKind::Done);
+    assert_eq!(session.commit(2).await, AckKind::Hazard);
+    task.abort();
+}
+
+async fn enlist(fake_session: &mut crate::fake::Session, handle: &Handle, branch: u32) -> EnlistedBranch {
+    let joining = tokio::spawn({
+        let handle = handle.clone();
+        async move { handle.enlist(transaction(7)).await }
+    });
+    while fake_session.enlistments.is_empty() {
+        assert!(fake_session.read().await);
+    }
+    let enlist = fake_session.enlistments.pop_front().unwrap();
+    let result = EnlistResult {
+        transaction_id: enlist.transaction_id,
+        enlistment: enlist.enlistment,
+        branch,
+        ..Default::default()
+    };
+    fake_session
+        .send(SessionResponse {
+            enlistments: vec![result],
+            ..Default::default()
+        })
+        .await;
+    soon("an enlistment", joining).await.unwrap().unwrap()
+}
+
+fn interactive(branch: u32, operations: u64) -> SessionResponse {
+    let prepare = Prepare {
+        transaction_id: id(7),
+        branch,
+        operation: None,
+        operations,
+        timeout_ms: 5_000,
+    };
+    SessionResponse {
+        prepares: vec![prepare],
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn a_service_joins_works_and_is_prepared_if_the_counts_match() {
+    let fake = Fake::start().await;
+    let (store, handle, task) = start(&fake);
+    let mut session = fake.accept().await;
+    session.welcome().await;
+    let right = enlist(&mut session, &handle, 0).await;
+    let wrong = enlist(&mut session, &handle, 1).await;
+    assert!(store.hand_over(&right, 2) && store.hand_over(&wrong, 2));
+    session.send(interactive(0, 2)).await;
+    assert_eq!(session.vote(7).await.kind(), VoteKind::Prepared);
+    session.send(interactive(1, 3)).await;
+    assert_eq!(session.vote(7).await.kind(), VoteKind::Refused);
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_branch_dies_with_its_session_and_refusals_are_told() {
+    let fake = Fake::start().await;
+    let (store, handle, task) = start(&fake);
+    let mut session = fake.accept().await;
+    session.welcome().await;
+    let mut enlisted = enlist(&mut session, &handle, 0).await;
+    assert!(store.hand_over(&enlisted, 1));
+    let waiting = tokio::spawn({
+        let handle = handle.clone();
+        async move { handle.enlist(transaction(8)).await }
+    });
+    while session.enlistments.is_empty() {
+        assert!(session.read().await);
+    }
+    drop(session);
+    let lost = soon("the end of the enlistment", waiting).await.unwrap();
+    assert_eq!(lost.unwrap_err(), EnlistError::SessionLost);
+    soon("the branch's doom", enlisted.doomed()).await;
+
+    let mut session = fake.accept().await;
+    session.welcome().await;
+    assert!(
+        enlisted.is_doomed() && !store.hand_over(&enlisted, 1),
+        "work that comes late is not taken"
+    );
+    assert!(store.opened.load(Ordering::SeqCst) >= 2);
+    session.send(interactive(0, 1)).await;
+    assert_eq!(
+        session.vote(7).await.kind(),
+        VoteKind::Refused,
+        "open work was rolled back"
+    );
+
+    let refused = tokio::spawn(async move { handle.enlist(transaction(9)).await });
+    while session.enlistments.is_empty() {
+        assert!(session.read().await);
+    }
+    let enlist = session.enlistments.pop_front().unwrap();
+    let result = EnlistResult {
+        transaction_id: enlist.transaction_id,
+        enlistment: enlist.enlistment,
+        refusal: "SEALED".into(),
+        ..Default::default()
+    };
+    session
+        .send(SessionResponse {
+            enlistments: vec![result],
+            ..Default::default()
+        })
+        .await;
+    let refused = soon("a refusal", refused).await.unwrap();
+    assert_eq!(refused.unwrap_err(), EnlistError::Refused("SEALED".into()));
+    task.abort();
+}
