@@ -9,7 +9,7 @@ use crate::config::Settings;
 use crate::driver;
 use crate::error::{Error, Kind};
 use crate::index::Index;
-use crate::runtime::{self, Listener, Phase};
+use crate::runtime::{self, Listener, Phase, Termination};
 use crate::server::{self, Services};
 
 /// How long open calls may take to end once the driver has.
@@ -27,10 +27,12 @@ pub async fn run<D: Disk, I: Index>(
 ) -> Result<(), Error> {
     let (phase, phases) = watch::channel(Phase::Serving);
     let (handle, inbox) = driver::inbox(&settings.server);
+    let termination = Termination::listen()
+        .map_err(|error| Error::new(Kind::Internal, format!("signals cannot be received: {error}")))?;
     let driver = driver::recover(disk, open_index, inbox, settings, phase).await?;
     let services = Services::new(&handle, settings);
     let transport = runtime::spawn(runtime::serve(listener, services, phases));
-    let signals = runtime::spawn(server::drain_when_terminated(handle));
+    let signals = runtime::spawn(server::drain_when_asked(termination, handle));
     let driver = runtime::spawn(driver.run());
     ready();
 

@@ -1,1 +1,179 @@
+use std::path::Path;
 
+use handfast_core::{
+    AbortReason, BranchRecord, DecisionRecord, Deviation, DeviationKind, FinishedTransaction, KeyRecord, Lsn,
+    Outcome, Record, RequestDigest,
+};
+use handfast_ids::{BranchId, Epoch, IdempotencyKey, LogId, Partition, ResourceName, StoreId, TransactionId};
+
+use super::{Fold, Index, MemoryIndex, SledIndex};
+
+const LOG: LogId = LogId(7);
+const CAPACITY: usize = 100;
+
+fn id(sequence: u32) -> TransactionId {
+    TransactionId::new(1000, Partition(0), Epoch(1), sequence)
+}
+
+fn key(name: &str) -> IdempotencyKey {
+    IdempotencyKey::new(name).unwrap()
+}
+
+fn branch() -> BranchRecord {
+    BranchRecord {
+        branch: BranchId(0),
+        resource: ResourceName::new("orders-db").unwrap(),
+        store: StoreId(1),
+    }
+}
+
+fn finished(sequence: u32) -> FinishedTransaction {
+    FinishedTransaction {
+        transaction: id(sequence),
+        outcome: Outcome::Committed,
+        key: Some(key(&format!("key-{sequence}"))),
+        branches: vec![branch()],
+    }
+}
+
+fn ids(index: &impl Index) -> Vec<TransactionId> {
+    index
+        .page(None, 1000)
+        .into_iter()
+        .map(|finished| finished.transaction)
+        .collect()
+}
+
+/// Opens the index, does something, and waits until it is on disk.
+fn with_index(path: &Path, last: u64, work: impl FnOnce(&mut SledIndex)) -> Vec<TransactionId> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let found = runtime.block_on(async {
+        let mut index = SledIndex::open(path, LOG, Lsn(last), CAPACITY);
+        work(&mut index);
+        index.flush(Lsn(last));
+        ids(&index)
+    });
+    // Dropping the runtime waits for the blocking writer, and so for the lock of the database.
+    drop(runtime);
+    found
+}
+
+#[test]
+fn the_oldest_go_first_and_take_their_keys_along() {
+    let mut index = MemoryIndex::new(2);
+    (1..=3).for_each(|sequence| index.insert(finished(sequence)));
+    assert_eq!(ids(&index), [id(2), id(3)]);
+    assert_eq!(index.by_key(&key("key-1")), None);
+    assert_eq!(index.by_key(&key("key-3")), Some(id(3)));
+    assert_eq!(index.page(Some(id(2)), 10).len(), 1);
+    index.forget_keys(&[key("key-3")]);
+    assert_eq!(index.by_key(&key("key-3")), None);
+    assert!(index.get(id(3)).is_some());
+}
+
+#[test]
+fn what_was_flushed_is_there_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("index");
+    let before = with_index(&path, 10, |index| {
+        (1..=5).for_each(|sequence| index.insert(finished(sequence)))
+    });
+    let after = with_index(&path, 10, |index| {
+        assert_eq!(index.get(id(3)), Some(&finished(3)));
+        assert_eq!(index.by_key(&key("key-3")), Some(id(3)));
+    });
+    assert_eq!(before, after);
+}
+
+#[test]
+fn an_index_ahead_of_its_log_is_moved_aside() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("index");
+    with_index(&path, 10, |index| index.insert(finished(1)));
+    assert_eq!(with_index(&path, 9, |_| ()), []);
+    assert!(directory.path().join("index.unusable").exists());
+}
+
+#[test]
+fn an_index_of_another_log_is_moved_aside() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("index");
+    with_index(&path, 10, |index| index.insert(finished(1)));
+    let index = SledIndex::open(&path, LogId(8), Lsn(10), CAPACITY);
+    assert_eq!(ids(&index), []);
+}
+
+#[test]
+fn a_damaged_index_is_moved_aside_and_serves_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("index");
+    with_index(&path, 10, |index| {
+        (1..=50).for_each(|sequence| index.insert(finished(sequence)))
+    });
+    for file in ["conf", "db"] {
+        std::fs::write(path.join(file), b"\xff garbage \x00 garbage").unwrap();
+    }
+    with_index(&path, 10, |index| index.insert(finished(2)));
+    assert_eq!(with_index(&path, 10, |_| ()), [id(2)]);
+}
+
+#[test]
+fn an_index_that_cannot_be_on_disk_serves_from_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("index");
+    std::fs::write(&path, b"a file").unwrap();
+    std::fs::create_dir(directory.path().join("index.unusable")).unwrap();
+    let found = with_index(&path, 10, |index| index.insert(finished(1)));
+    assert_eq!(found, [id(1)]);
+}
+
+#[test]
+fn the_fold_finds_what_ended_in_the_log() {
+    let decided = |sequence, branches: Vec<BranchRecord>| Record::Decided {
+        transaction: id(sequence),
+        decision: DecisionRecord::Commit,
+        branches,
+        key: Some(KeyRecord {
+            key: key(&format!("key-{sequence}")),
+            expires_at_ms: 9,
+            digest: RequestDigest([0; 32]),
+        }),
+    };
+    let deviation = Deviation {
+        branch: BranchId(0),
+        resource: ResourceName::new("orders-db").unwrap(),
+        kind: DeviationKind::Hazard,
+        evidence: "gone".to_owned(),
+    };
+    let mut fold = Fold::new(CAPACITY);
+    let records = [
+        decided(1, vec![branch()]),
+        decided(2, vec![branch()]),
+        Record::Ended { transaction: id(1) },
+        decided(3, Vec::new()),
+        decided(4, vec![branch()]),
+        Record::Deviated {
+            transaction: id(4),
+            deviation: deviation.clone(),
+        },
+        Record::Ended { transaction: id(4) },
+        Record::Decided {
+            transaction: id(5),
+            decision: DecisionRecord::Abort(AbortReason::Deadline),
+            branches: Vec::new(),
+            key: None,
+        },
+    ];
+    records.iter().for_each(|record| fold.apply(record));
+    let found: Vec<_> = fold.into_finished().collect();
+    assert_eq!(found[0], finished(1));
+    assert_eq!(found[1].transaction, id(3));
+    assert_eq!(
+        found[2].outcome,
+        Outcome::Heuristic {
+            evidence: vec![deviation]
+        }
+    );
+    assert_eq!(found[3].transaction, id(5));
+    assert_eq!(found.len(), 4);
+}

@@ -7,6 +7,7 @@ use handfast_proto::v1::admin_server::AdminServer;
 use handfast_proto::v1::participants_server::ParticipantsServer;
 use handfast_proto::v1::transactions_server::TransactionsServer;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -82,17 +83,30 @@ pub async fn serve(
         .map_err(|error| error.to_string())
 }
 
-/// Completes when the process is asked to end: SIGTERM or SIGINT.
-pub async fn terminated() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        biased;
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// Hears when the process is asked to end: SIGTERM or SIGINT. From when it is made, neither kills the process.
+#[derive(Debug)]
+pub struct Termination {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Termination {
+    /// Begins to listen.
+    pub fn listen() -> std::io::Result<Termination> {
+        Ok(Termination {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
-    Ok(())
+
+    /// Completes when the process is asked to end.
+    pub async fn asked(mut self) {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Unix time in milliseconds.

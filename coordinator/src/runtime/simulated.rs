@@ -46,9 +46,22 @@ pub async fn serve(
         .map_err(|error| error.to_string())
 }
 
-/// Completes when the simulator sends its "ctrl-c".
-pub async fn terminated() -> std::io::Result<()> {
-    tokio::signal::ctrl_c().await
+/// Hears the simulator's "ctrl-c".
+#[derive(Debug)]
+pub struct Termination;
+
+impl Termination {
+    /// Begins to listen.
+    pub fn listen() -> std::io::Result<Termination> {
+        Ok(Termination)
+    }
+
+    /// Completes when the process is asked to end.
+    pub async fn asked(self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    }
 }
 
 /// Unix time in milliseconds, as the simulator has it.

@@ -13,7 +13,7 @@ mod transactions;
 
 pub use admin::AdminService;
 pub use sessions::ParticipantsService;
-pub use shutdown::drain_when_terminated;
+pub use shutdown::drain_when_asked;
 pub use transactions::TransactionsService;
 
 use crate::config::Settings;

@@ -2,13 +2,11 @@
 //! the sessions, and ends well.
 
 use crate::driver::{DriverHandle, Input};
-use crate::runtime;
+use crate::runtime::Termination;
 
 /// Waits until the process is asked to end, and tells the driver. The driver ends by itself when it is done.
-pub async fn drain_when_terminated(driver: DriverHandle) {
-    match runtime::terminated().await {
-        Ok(()) => drop(driver.put(Input::Drain).await),
-        // Without signals the process can still be killed, which is as safe.
-        Err(error) => tracing::warn!(%error, "signals cannot be received"),
-    }
+pub async fn drain_when_asked(termination: Termination, driver: DriverHandle) {
+    termination.asked().await;
+    // If the driver has ended, there is nothing to drain.
+    let _ = driver.put(Input::Drain).await;
 }

@@ -1,1 +1,216 @@
+use handfast_core::{
+    AbortReason, BranchRecord, DecisionRecord, Deviation, DeviationKind, FinishedTransaction, KeyRecord, Lsn,
+    Outcome, Record, RequestDigest,
+};
+use handfast_ids::{
+    BranchId, Epoch, Generation, IdempotencyKey, LogId, Partition, ResourceName, StoreId, TransactionId,
+};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
 
+use super::{decode, decode_finished, encode, encode_finished};
+
+fn id() -> impl Strategy<Value = TransactionId> {
+    (0u64..1 << 48, 0u16..1 << 12, 0..=Epoch::MAX.0, any::<u32>()).prop_map(
+        |(ms, partition, epoch, sequence)| {
+            TransactionId::new(ms, Partition(partition), Epoch(epoch), sequence)
+        },
+    )
+}
+
+fn resource() -> impl Strategy<Value = ResourceName> {
+    "[a-z0-9][a-z0-9._-]{0,63}".prop_map(|name| ResourceName::new(&name).unwrap())
+}
+
+fn key() -> impl Strategy<Value = IdempotencyKey> {
+    "[a-zä-ü0-9 -]{1,60}".prop_map(|key| IdempotencyKey::new(&key).unwrap())
+}
+
+fn key_record() -> impl Strategy<Value = KeyRecord> {
+    (key(), any::<u64>(), any::<[u8; 32]>()).prop_map(|(key, expires_at_ms, digest)| KeyRecord {
+        key,
+        expires_at_ms,
+        digest: RequestDigest(digest),
+    })
+}
+
+fn branch() -> impl Strategy<Value = BranchRecord> {
+    (any::<u32>(), resource(), any::<u128>()).prop_map(|(branch, resource, store)| BranchRecord {
+        branch: BranchId(branch),
+        resource,
+        store: StoreId(store),
+    })
+}
+
+fn deviation() -> impl Strategy<Value = Deviation> {
+    (any::<u32>(), resource(), any::<bool>(), any::<String>()).prop_map(
+        |(branch, resource, mixed, evidence)| Deviation {
+            branch: BranchId(branch),
+            resource,
+            kind: if mixed {
+                DeviationKind::Mixed
+            } else {
+                DeviationKind::Hazard
+            },
+            evidence,
+        },
+    )
+}
+
+fn abort() -> impl Strategy<Value = AbortReason> {
+    prop_oneof![
+        Just(AbortReason::Requested),
+        Just(AbortReason::Deadline),
+        Just(AbortReason::Presumed),
+        (resource(), any::<String>(), any::<String>(), any::<bool>()).prop_map(
+            |(resource, reason, message, retryable)| AbortReason::Refused {
+                resource,
+                reason,
+                message,
+                retryable,
+            }
+        ),
+        resource().prop_map(|resource| AbortReason::SessionLost { resource }),
+        resource().prop_map(|resource| AbortReason::PromiseExpired { resource }),
+        any::<String>().prop_map(|message| AbortReason::BranchMismatch { message }),
+    ]
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        Just(Outcome::Committed),
+        abort().prop_map(|reason| Outcome::Aborted { reason }),
+        vec(deviation(), 0..3).prop_map(|evidence| Outcome::Heuristic { evidence }),
+    ]
+}
+
+fn decision() -> impl Strategy<Value = DecisionRecord> {
+    prop_oneof![
+        Just(DecisionRecord::Commit),
+        abort().prop_map(DecisionRecord::Abort)
+    ]
+}
+
+fn record() -> impl Strategy<Value = Record> {
+    let epoch = (any::<u128>(), 0..=Epoch::MAX.0, any::<u64>(), any::<u64>());
+    prop_oneof![
+        epoch.prop_map(|(log, epoch, end, wall_ms)| Record::EpochStarted {
+            log: LogId(log),
+            epoch: Epoch(epoch),
+            predecessor_end: Lsn(end),
+            wall_ms,
+        }),
+        (resource(), any::<u128>(), any::<u64>()).prop_map(|(name, store, generation)| Record::Resource {
+            name,
+            store: StoreId(store),
+            generation: Generation(generation),
+        }),
+        (id(), vec(branch(), 0..4)).prop_map(|(transaction, branches)| Record::Registered {
+            transaction,
+            branches
+        }),
+        (id(), decision(), vec(branch(), 0..4), option::of(key_record())).prop_map(
+            |(transaction, decision, branches, key)| Record::Decided {
+                transaction,
+                decision,
+                branches,
+                key,
+            }
+        ),
+        (id(), deviation()).prop_map(|(transaction, deviation)| Record::Deviated {
+            transaction,
+            deviation
+        }),
+        id().prop_map(|transaction| Record::Ended { transaction }),
+        (id(), any::<u64>()).prop_map(|(transaction, key_ms)| Record::Horizon { transaction, key_ms }),
+        (key_record(), id(), outcome()).prop_map(|(key, transaction, outcome)| Record::KeyHeld {
+            key,
+            transaction,
+            outcome,
+        }),
+        vec(id(), 0..5).prop_map(|transactions| Record::EndedCommits { transactions }),
+    ]
+}
+
+fn bytes_of(record: &Record) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode(record, &mut bytes);
+    bytes
+}
+
+proptest! {
+    #[test]
+    fn every_record_comes_back(record in record()) {
+        prop_assert_eq!(decode(&bytes_of(&record)), Ok(record));
+    }
+
+    #[test]
+    fn every_ended_transaction_comes_back(
+        transaction in id(),
+        outcome in outcome(),
+        key in option::of(key()),
+        branches in vec(branch(), 0..4),
+    ) {
+        let finished = FinishedTransaction { transaction, outcome, key, branches };
+        let mut bytes = Vec::new();
+        encode_finished(&finished, &mut bytes);
+        prop_assert_eq!(decode_finished(&bytes), Ok(finished));
+    }
+
+    #[test]
+    fn a_record_that_is_cut_or_prolonged_is_refused(record in record(), at in any::<prop::sample::Index>()) {
+        let mut bytes = bytes_of(&record);
+        prop_assert!(decode(&bytes[..at.index(bytes.len())]).is_err());
+        bytes.push(0);
+        prop_assert!(decode(&bytes).is_err());
+    }
+
+    #[test]
+    fn no_bytes_make_the_reader_panic(bytes in vec(any::<u8>(), 0..200)) {
+        let _ = decode(&bytes);
+        let _ = decode_finished(&bytes);
+    }
+}
+
+/// The layout on disk, byte by byte: a change here is a change of the format.
+#[test]
+fn the_bytes_of_a_decision() {
+    let record = Record::Decided {
+        transaction: TransactionId::new(1, Partition(0), Epoch(2), 3),
+        decision: DecisionRecord::Commit,
+        branches: vec![BranchRecord {
+            branch: BranchId(300),
+            resource: ResourceName::new("a").unwrap(),
+            store: StoreId(5),
+        }],
+        key: None,
+    };
+    let id = [0, 0, 0, 0, 0, 1, 0x80, 0, 0x80, 0, 0, 2, 0, 0, 0, 3];
+    let store = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5];
+    let expected = [&[1, 4][..], &id, &[1], &[1, 0xAC, 2, 1, b'a'], &store, &[0]].concat();
+    assert_eq!(bytes_of(&record), expected);
+}
+
+#[test]
+fn what_is_unknown_is_named() {
+    let unknown_tag = decode(&[1, 200]).unwrap_err();
+    assert_eq!(
+        unknown_tag.to_string(),
+        "byte 1 of the record: tag 200 is unknown; a newer program wrote it"
+    );
+    let unknown_version = decode(&[9, 1]).unwrap_err();
+    assert_eq!(
+        unknown_version.to_string(),
+        "byte 0 of the record: version 9 is unknown; a newer program wrote it"
+    );
+}
+
+#[test]
+fn a_length_that_lies_asks_for_no_memory() {
+    let mut bytes = vec![1, 9];
+    bytes.extend([0xFF; 8]);
+    bytes.push(0x7F);
+    let error = decode(&bytes).unwrap_err();
+    assert!(error.message.contains("does not fit"), "{error}");
+}

@@ -1,0 +1,152 @@
+//! A disk in memory. Faults: a sync that takes as long as the test wants (a stalled device), and one that fails (a broken
+//! one). The driver should survive the first without telling anybody too much, and end at the second.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use handfast_wal::Disk;
+use tokio::sync::watch;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mode {
+    Well,
+    /// Syncs wait; true once one does.
+    Stalled(bool),
+    Broken,
+}
+
+#[derive(Clone, Debug)]
+pub struct MemoryDisk {
+    files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    mode: Arc<watch::Sender<Mode>>,
+}
+
+impl Default for MemoryDisk {
+    fn default() -> Self {
+        MemoryDisk {
+            files: Arc::default(),
+            mode: Arc::new(watch::channel(Mode::Well).0),
+        }
+    }
+}
+
+impl MemoryDisk {
+    /// From now on syncs wait.
+    pub fn stall(&self) {
+        self.mode.send_replace(Mode::Stalled(false));
+    }
+
+    /// Completes when a sync waits.
+    pub async fn stalled(&self) {
+        let mut mode = self.mode.subscribe();
+        mode.wait_for(|mode| *mode == Mode::Stalled(true)).await.unwrap();
+    }
+
+    /// Syncs go on.
+    pub fn resume(&self) {
+        self.mode.send_replace(Mode::Well);
+    }
+
+    /// From now on syncs fail.
+    pub fn break_down(&self) {
+        self.mode.send_replace(Mode::Broken);
+    }
+
+    /// How many checkpoints there are.
+    pub fn checkpoints(&self) -> usize {
+        self.files
+            .lock()
+            .unwrap()
+            .keys()
+            .filter(|name| name.ends_with(".ckp"))
+            .count()
+    }
+
+    async fn synced(&self) -> io::Result<()> {
+        self.mode.send_if_modified(|mode| {
+            let stalled = *mode == Mode::Stalled(false);
+            if stalled {
+                *mode = Mode::Stalled(true);
+            }
+            stalled
+        });
+        let mut mode = self.mode.subscribe();
+        let mode = *mode
+            .wait_for(|mode| !matches!(mode, Mode::Stalled(_)))
+            .await
+            .unwrap();
+        match mode {
+            Mode::Broken => Err(io::Error::other("the device is broken")),
+            _ => Ok(()),
+        }
+    }
+
+    fn missing(name: &str) -> io::Error {
+        io::Error::new(io::ErrorKind::NotFound, name.to_owned())
+    }
+}
+
+impl Disk for MemoryDisk {
+    type Lock = ();
+
+    async fn lock(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn read(&self, name: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let files = self.files.lock().unwrap();
+        let file = files.get(name).ok_or_else(|| MemoryDisk::missing(name))?;
+        let from = file.len().min(offset as usize);
+        let to = file.len().min(from + len);
+        Ok(file[from..to].to_vec())
+    }
+
+    async fn write(&self, name: &str, offset: u64, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+        let mut files = self.files.lock().unwrap();
+        let file = files.entry(name.to_owned()).or_default();
+        let end = offset as usize + bytes.len();
+        if file.len() < end {
+            file.resize(end, 0);
+        }
+        file[offset as usize..end].copy_from_slice(&bytes);
+        Ok(bytes)
+    }
+
+    async fn write_sync(&self, name: &str, offset: u64, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+        let bytes = self.write(name, offset, bytes).await?;
+        self.synced().await.map(|()| bytes)
+    }
+
+    async fn sync(&self, _name: &str) -> io::Result<()> {
+        self.synced().await
+    }
+
+    async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut files = self.files.lock().unwrap();
+        let file = files.remove(from).ok_or_else(|| MemoryDisk::missing(from))?;
+        files.insert(to.to_owned(), file);
+        Ok(())
+    }
+
+    async fn remove(&self, name: &str) -> io::Result<()> {
+        let removed = self.files.lock().unwrap().remove(name);
+        removed.map(|_| ()).ok_or_else(|| MemoryDisk::missing(name))
+    }
+
+    async fn sync_dir(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.files.lock().unwrap().keys().cloned().collect())
+    }
+
+    async fn len(&self, name: &str) -> io::Result<u64> {
+        let files = self.files.lock().unwrap();
+        files
+            .get(name)
+            .map(|file| file.len() as u64)
+            .ok_or_else(|| MemoryDisk::missing(name))
+    }
+}

@@ -1,0 +1,218 @@
+//! A participant, spoken by hand: a store that remembers what it has prepared, and sessions that serve it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use handfast_proto::v1::participants_client::ParticipantsClient;
+use handfast_proto::{PROTOCOL_VERSION, v1};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use crate::soon;
+
+/// A frame goes out at least this often.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// One session, frame by frame.
+pub struct Session {
+    requests: mpsc::Sender<v1::SessionRequest>,
+    responses: Streaming<v1::SessionResponse>,
+}
+
+/// A hello that is accepted.
+pub fn hello(resource: &str, store: u8) -> v1::Hello {
+    v1::Hello {
+        resource: resource.to_owned(),
+        store_id: Bytes::from(vec![store; 16]),
+        instance_id: Bytes::from(vec![store; 16]),
+        protocol_version: PROTOCOL_VERSION,
+        software: "test".to_owned(),
+        ..v1::Hello::default()
+    }
+}
+
+impl Session {
+    /// Dials in and sends the first frame.
+    pub async fn open(address: &str, first: v1::SessionRequest) -> Session {
+        let mut client = ParticipantsClient::connect(format!("http://{address}"))
+            .await
+            .unwrap();
+        let (requests, outgoing) = mpsc::channel(16);
+        requests.send(first).await.unwrap();
+        let responses = client
+            .session(ReceiverStream::new(outgoing))
+            .await
+            .unwrap()
+            .into_inner();
+        Session { requests, responses }
+    }
+
+    /// Dials in as a resource with an empty store, and is welcomed.
+    pub async fn welcomed(address: &str, resource: &str, store: u8) -> Session {
+        let first = v1::SessionRequest {
+            hello: Some(hello(resource, store)),
+            scan_complete: true,
+            ..v1::SessionRequest::default()
+        };
+        let mut session = Session::open(address, first).await;
+        let frame = session.next().await.unwrap();
+        assert!(frame.welcome.is_some(), "{frame:?}");
+        session
+    }
+
+    /// Sends a frame.
+    pub async fn send(&self, frame: v1::SessionRequest) {
+        self.requests.send(frame).await.unwrap();
+    }
+
+    /// The next frame that says something; an error if the session ends.
+    pub async fn next(&mut self) -> Result<v1::SessionResponse, Status> {
+        loop {
+            let frame = soon("a frame", self.responses.message()).await?;
+            let frame = frame.ok_or_else(|| Status::ok("the session has ended"))?;
+            let heartbeat = v1::SessionResponse {
+                durable_lsn: frame.durable_lsn,
+                ..v1::SessionResponse::default()
+            };
+            if frame != heartbeat {
+                return Ok(frame);
+            }
+        }
+    }
+
+    /// The status with which the session ends, and its goodbye.
+    pub async fn refusal(&mut self) -> (Option<v1::Goodbye>, Status) {
+        let mut goodbye = None;
+        loop {
+            match self.next().await {
+                Ok(frame) => goodbye = frame.goodbye.or(goodbye),
+                Err(status) => return (goodbye, status),
+            }
+        }
+    }
+}
+
+/// What a store knows of a branch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    Prepared,
+    Committed,
+    Aborted,
+}
+
+/// Transaction and branch.
+pub type Branch = (Bytes, u32);
+
+/// A durable store: it survives its sessions.
+#[derive(Clone)]
+pub struct Store {
+    resource: String,
+    number: u8,
+    branches: Arc<Mutex<BTreeMap<Branch, State>>>,
+}
+
+impl Store {
+    pub fn new(resource: &str, number: u8) -> Store {
+        Store {
+            resource: resource.to_owned(),
+            number,
+            branches: Arc::default(),
+        }
+    }
+
+    pub fn branches(&self) -> BTreeMap<Branch, State> {
+        self.branches.lock().unwrap().clone()
+    }
+
+    /// Dials in and serves until the session ends. Returns once it is welcomed.
+    pub async fn serve(&self, address: &str) -> JoinHandle<()> {
+        let first = v1::SessionRequest {
+            hello: Some(hello(&self.resource, self.number)),
+            ..v1::SessionRequest::default()
+        };
+        let mut session = Session::open(address, first).await;
+        let frame = session.next().await.unwrap();
+        let welcome = frame.welcome.clone().expect("a welcome");
+        let scan = v1::SessionRequest {
+            in_doubt: self.in_doubt(&welcome.log_id),
+            scan_complete: true,
+            ..v1::SessionRequest::default()
+        };
+        session.send(scan).await;
+        // Open decisions may come along with the welcome.
+        session.send(self.answer(frame)).await;
+        let store = self.clone();
+        tokio::spawn(async move { while store.step(&mut session).await {} })
+    }
+
+    fn in_doubt(&self, log_id: &Bytes) -> Vec<v1::InDoubt> {
+        let prepared = self
+            .branches()
+            .into_iter()
+            .filter(|(_, state)| *state == State::Prepared);
+        let line = |((transaction_id, branch), _)| v1::InDoubt {
+            transaction_id,
+            branch,
+            log_id: log_id.clone(),
+            phase: v1::InDoubtPhase::Prepared.into(),
+        };
+        prepared.map(line).collect()
+    }
+
+    async fn step(&self, session: &mut Session) -> bool {
+        let answer = tokio::select! {
+            biased;
+            frame = session.next() => match frame {
+                Ok(frame) => self.answer(frame),
+                Err(_) => return false,
+            },
+            () = tokio::time::sleep(HEARTBEAT) => v1::SessionRequest::default(),
+        };
+        session.requests.send(answer).await.is_ok()
+    }
+
+    /// Votes for everything that is to be prepared, and does what is decided.
+    fn answer(&self, frame: v1::SessionResponse) -> v1::SessionRequest {
+        let mut answer = v1::SessionRequest::default();
+        for prepare in frame.prepares {
+            self.enter(&prepare.transaction_id, prepare.branch, State::Prepared);
+            answer.votes.push(v1::Vote {
+                transaction_id: prepare.transaction_id,
+                branch: prepare.branch,
+                kind: v1::VoteKind::Prepared.into(),
+                ..v1::Vote::default()
+            });
+        }
+        for decision in frame.decisions {
+            let state = match decision.kind() {
+                v1::DecisionKind::Commit => State::Committed,
+                _ => State::Aborted,
+            };
+            self.enter(&decision.transaction_id, decision.branch, state);
+            answer.acks.push(v1::Ack {
+                decision: decision.kind,
+                transaction_id: decision.transaction_id,
+                branch: decision.branch,
+                kind: v1::AckKind::Done.into(),
+                evidence: String::new(),
+            });
+        }
+        answer
+    }
+
+    /// A branch that has ended stays as it ended; anything else would be a defect of the coordinator.
+    fn enter(&self, transaction: &Bytes, branch: u32, state: State) {
+        let mut branches = self.branches.lock().unwrap();
+        let before = branches.insert((transaction.clone(), branch), state);
+        let allowed = match before {
+            None => state != State::Committed,
+            Some(State::Prepared) => true,
+            Some(ended) => ended == state,
+        };
+        assert!(allowed, "branch {branch} went from {before:?} to {state:?}");
+    }
+}
