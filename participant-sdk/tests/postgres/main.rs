@@ -1,5 +1,6 @@
 //! `PostgresResource` against a real server.
 //!
+//! - `agent`: the ready-made process
 //! - `branches`: votes, decisions, markers, fences
 //! - `hindrance`: locks, hung work, full slots, more work than connections
 //! - `interactive`: branches that are joined step by step
@@ -9,6 +10,8 @@
 #![cfg(feature = "postgres")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[cfg(feature = "agent")]
+mod agent;
 mod branches;
 mod crash;
 mod hindrance;

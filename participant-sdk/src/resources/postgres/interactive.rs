@@ -207,16 +207,25 @@ impl OpenBranches {
     pub async fn take(&self, branch: BranchKey, deadline: Instant) -> Taken {
         let mut changed = self.changed.subscribe();
         loop {
-            let slot = self.lock().by_branch.remove(&branch);
-            match slot {
-                None => return Taken::Unknown,
-                Some(Slot::Parked(parked)) => return Taken::Parked(parked),
-                Some(Slot::InUse) => drop(self.lock().by_branch.insert(branch, Slot::InUse)),
+            if let Some(taken) = self.take_now(branch) {
+                return taken;
             }
             if timeout_at(deadline, changed.changed()).await.is_err() {
                 return Taken::InUse;
             }
         }
+    }
+
+    /// Takes the work of a branch; `None` while a handle has it.
+    fn take_now(&self, branch: BranchKey) -> Option<Taken> {
+        let mut slots = self.lock();
+        if let Some(Slot::InUse) = slots.by_branch.get(&branch) {
+            return None;
+        }
+        Some(match slots.by_branch.remove(&branch) {
+            Some(Slot::Parked(parked)) => Taken::Parked(parked),
+            _ => Taken::Unknown,
+        })
     }
 
     /// Rolls back the parked work of a branch.
