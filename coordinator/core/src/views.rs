@@ -240,6 +240,10 @@ impl Coordinator {
     }
 
     fn snapshot_live(&self, transaction: TransactionId, entry: &Transaction, records: &mut Vec<Record>) {
+        // The checkpoint must not know more than the log: an end would be logged for what the log never saw begin.
+        if !entry.logged {
+            return;
+        }
         let branches = self.hearing_records(transaction);
         let decision = match &entry.state {
             State::Active => return,

@@ -42,6 +42,10 @@ impl Stage {
         let happened = match command.name.as_str() {
             "limits" => return self.limits(command),
             "checkpoint" => return self.checkpoint(),
+            "lose-checkpoint" => {
+                self.world.lose_checkpoint();
+                return Ok(Vec::new());
+            }
             "view" | "status" | "in-doubt-list" | "live" => return self.look(command),
             "durable" => {
                 let lsn = command

@@ -216,6 +216,11 @@ impl World {
         Some(snapshot)
     }
 
+    /// The disk loses the checkpoint, and no segment was truncated yet: the whole log serves.
+    pub fn lose_checkpoint(&mut self) {
+        self.checkpoint = None;
+    }
+
     /// Folds the whole log, or the last checkpoint and what follows it.
     pub fn fold(&self, from_checkpoint: bool) -> Recovery {
         let mut recovery = Recovery::new(IDENTITY, self.limits.clone());

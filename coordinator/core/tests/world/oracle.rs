@@ -147,6 +147,14 @@ impl Oracle {
             .is_some_and(|decided| decided.commit)
     }
 
+    /// How many branches must take place.
+    pub fn branches_to_commit(&self, transaction: TransactionId) -> usize {
+        let decided = self.decided.get(&transaction);
+        decided
+            .filter(|decided| decided.commit)
+            .map_or(0, |decided| decided.branches.len())
+    }
+
     fn check_decision(&mut self, transaction: TransactionId, decided: &Decided) {
         if let Some(before) = self.decided.get(&transaction) {
             let before = before.lsn;
@@ -303,6 +311,14 @@ impl Oracle {
                     self.violation(format!(
                         "{} commits, and a watcher is told otherwise",
                         view.transaction
+                    ));
+                }
+                StateView::Aborting | StateView::Ended(Outcome::Aborted { .. })
+                    if self.told_outcome.get(&view.transaction) == Some(&Outcome::Committed) =>
+                {
+                    let transaction = view.transaction;
+                    self.violation(format!(
+                        "{transaction} was told as committed, and a watcher reads an abort"
                     ));
                 }
                 _ => {}
