@@ -153,7 +153,8 @@ impl BranchState {
         !matches!(self, BranchState::ReadOnly | BranchState::Refused)
     }
 
-    /// The state as it may be told. Until the decision is durable, a branch on its way to it still reads as prepared.
+    /// The state as it may be told. Until the decision is durable, a branch on its way to it still reads as prepared, and
+    /// so does one that has aborted already: an abort under a key is carried out before it is durable.
     pub fn view(self, decision_is_durable: bool) -> BranchStateView {
         match self {
             BranchState::Enlisted { .. } => BranchStateView::Enlisted,
@@ -161,7 +162,13 @@ impl BranchState {
             BranchState::Prepared { .. } => BranchStateView::Prepared,
             BranchState::ReadOnly => BranchStateView::ReadOnly,
             BranchState::Refused => BranchStateView::Refused,
-            BranchState::Delivering(_) if !decision_is_durable => BranchStateView::Prepared,
+            BranchState::Delivering(_)
+            | BranchState::Finished(Decision::Abort)
+            | BranchState::Deviated(_)
+                if !decision_is_durable =>
+            {
+                BranchStateView::Prepared
+            }
             BranchState::Delivering(Decision::Commit) => BranchStateView::Committing,
             BranchState::Delivering(Decision::Abort) => BranchStateView::Aborting,
             BranchState::Finished(Decision::Commit) => BranchStateView::Committed,

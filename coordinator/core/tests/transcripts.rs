@@ -12,6 +12,7 @@
 //! the step as `VIOLATION` and fails the test, also when writing.
 
 mod transcript;
+#[allow(dead_code, reason = "each test target uses its part of the world")]
 mod world;
 
 use std::fs;

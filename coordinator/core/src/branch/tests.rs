@@ -223,7 +223,13 @@ fn only_what_has_not_voted_is_pinned_and_only_what_is_open_is_unfinished() {
 
 #[test]
 fn a_decision_that_is_not_durable_reads_as_prepared() {
-    for state in [COMMITTING, ABORTING] {
+    let deviated = BranchState::Deviated(crate::DeviationKind::Hazard);
+    for state in [
+        COMMITTING,
+        ABORTING,
+        BranchState::Finished(Decision::Abort),
+        deviated,
+    ] {
         assert_eq!(state.view(false), crate::BranchStateView::Prepared);
         assert_ne!(state.view(true), crate::BranchStateView::Prepared);
     }
