@@ -20,6 +20,9 @@ const FINAL_PATIENCE: Duration = Duration::from_secs(30);
 /// How often an application without a coordinator tries a store that does not answer.
 const BARE_TRIES: u32 = 3;
 
+/// How long a client waits after an abort that may pass.
+const AFTER_ABORT: Duration = Duration::from_millis(100);
+
 /// What a client was told of a transfer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Told {
@@ -107,7 +110,13 @@ async fn execute(
     loop {
         match client.execute_until_known(transaction.clone(), patience).await {
             Ok(Outcome::Committed { .. }) => return Told::Committed,
-            Ok(Outcome::Aborted { .. }) => return Told::Aborted,
+            Ok(Outcome::Aborted { retryable, .. }) => {
+                // A store is down or busy. The abort is final under this key; the next transfer waits a little.
+                if retryable {
+                    tokio::time::sleep(AFTER_ABORT).await;
+                }
+                return Told::Aborted;
+            }
             Ok(Outcome::Unknown { .. } | Outcome::Heuristic { .. }) => return Told::Unknown,
             // Nothing was executed, and the key is still free: the same request may be made again.
             Err(ClientError::Retry { retry_after, .. }) if Instant::now() < give_up_at => {

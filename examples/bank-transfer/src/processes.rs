@@ -49,7 +49,7 @@ impl Process {
             .with_context(|| format!("cannot write {}", self.log.display()))?;
         let child = Command::new(program)
             .args(&self.arguments)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()

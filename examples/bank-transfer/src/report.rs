@@ -72,7 +72,7 @@ impl Report {
         let colored = std::env::var_os("NO_COLOR").is_none();
         let mut table = Table::new();
         table
-            .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+            .load_preset(presets::NOTHING)
             .set_header(["", "found", "must be"]);
         let mut row = |name: &str, found: String, must: &str, good: Option<bool>| {
             let mut found = Cell::new(found).set_alignment(CellAlignment::Right);
@@ -141,7 +141,7 @@ impl Report {
 
     fn verdict(&self) -> String {
         let rate = self.asked as f64 / self.seconds.max(0.001);
-        let measured = format!("{:.0} transfers a second, kills included", rate);
+        let measured = format!("{rate:.0} transfers a second, kills included");
         if self.is_void() {
             "VOID: nothing was killed, recovered or committed, so nothing was shown.".to_owned()
         } else if self.is_clean() {

@@ -70,8 +70,14 @@ pub fn play(arguments: Vec<OsString>) -> Option<ExitCode> {
     let arguments = std::iter::once(role.clone()).chain(arguments);
     let played = match role.to_str()? {
         COORDINATOR => block_on(async { Ok(Cli::parse_from(arguments).run().await?) }),
-        LEDGER => block_on(ledger(LedgerRole::parse_from(arguments))),
-        POSTGRES => block_on(postgres(PostgresRole::parse_from(arguments))),
+        LEDGER => {
+            start_logging();
+            block_on(ledger(LedgerRole::parse_from(arguments)))
+        }
+        POSTGRES => {
+            start_logging();
+            block_on(postgres(PostgresRole::parse_from(arguments)))
+        }
         BARE_STORE => {
             let role = BareStore::parse_from(arguments);
             crate::bare::serve(&role.data_dir, role.listen, role.accounts)
@@ -122,18 +128,24 @@ fn terminated() -> anyhow::Result<impl Future<Output = ()> + Send> {
 }
 
 fn block_on(role: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::INFO)
-        .with_ansi(false)
-        .with_writer(std::io::stderr)
-        .init();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
         .block_on(role)
 }
 
-/// A demonstration that is interrupted leaves no process behind.
+fn start_logging() {
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::INFO)
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+/// A demonstration that is interrupted leaves no process behind: its end closes this process's standard input.
 fn die_with_parent() {
-    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    std::thread::spawn(|| {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        std::process::abort();
+    });
 }

@@ -68,20 +68,24 @@ pub fn demonstrate(options: &Options) -> anyhow::Result<Report> {
         Mode::Handfast => with_coordinator(options, &dir, rng, source),
         Mode::None => without_coordinator(options, &dir, rng, source),
     };
-    let keep = || temporary.keep();
     let mut report = match report {
         Ok(report) => report,
-        Err(error) => {
-            let kept = keep();
-            return Err(error.context(format!("the data is kept in {}", kept.display())));
-        }
+        Err(error) => return Err(error.context(format!("the data is kept in {}", keep(temporary, &dir)))),
     };
     report.seed = seed;
     report.seconds = began.elapsed().as_secs_f64();
     if options.mode == Mode::Handfast && !report.is_clean() {
-        println!("the data is kept in {}", keep().display());
+        println!("the data is kept in {}", keep(temporary, &dir));
     }
     Ok(report)
+}
+
+/// Keeps the folder of a run that somebody will want to look at.
+fn keep(temporary: tempfile::TempDir, dir: &Path) -> String {
+    if temporary.path() == dir {
+        let _ = temporary.keep();
+    }
+    dir.display().to_string()
 }
 
 fn with_coordinator(
@@ -272,8 +276,14 @@ fn without_coordinator(
     };
     // These stores know no other end than being killed.
     cast.processes.iter_mut().try_for_each(Process::kill)?;
-    let left = crate::bare::inspect(&dir.join("left"))?;
-    let right = crate::bare::inspect(&dir.join("right"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let [left, right] = Name::BOTH.map(|name| Side::Bare {
+        dir: dir.join(name.as_str()),
+    });
+    let (left, right) = (
+        runtime.block_on(left.holdings())?,
+        runtime.block_on(right.holdings())?,
+    );
     judge(
         &asked.into_inner().expect("no client panics"),
         [&left, &right],
