@@ -184,6 +184,10 @@ impl ResourceError {
 ///
 /// Every method may be called again with the same arguments, and must then have the same effect and answer. Dropping a
 /// returned future must leave the store in a state that the same call, made again, completes.
+///
+/// Futures are dropped when a session is lost; that of `prepare` also when its branch is aborted or its time is over, and
+/// `finish(branch, Abort)` may follow at once. Shared by several participants of one process (one a coordinator), a lost
+/// session of one makes `open` roll back the open work of all, which is safe: none of it was voted for.
 pub trait Resource: Send + Sync + 'static {
     /// Reaches the store, checks its preconditions, and says which store it is. Called before each Hello. Work of older
     /// sessions of this process is cancelled here, or can from here on only end in rollback.

@@ -1,4 +1,4 @@
-//! The seam to the world: time, tasks, randomness and connections. The only place that knows whether it is simulated.
+//! The seam to the world: time, randomness and connections. The only place that knows whether it is simulated.
 //!
 //! Everything else of the SDK asks here, so that the simulator can replay it.
 
@@ -8,7 +8,6 @@ pub(crate) mod link;
 #[path = "runtime/simulated_link.rs"]
 pub mod link;
 
-use std::future::Future;
 use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
@@ -34,15 +33,6 @@ pub fn random_bits() -> u128 {
 #[cfg(madsim)]
 pub fn random_bits() -> u128 {
     madsim::rand::random()
-}
-
-/// Runs a future beside the caller. The SDK has one task for each participant's connection, never one a transaction.
-pub fn spawn<F>(future: F) -> tokio::task::JoinHandle<F::Output>
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    tokio::spawn(future)
 }
 
 /// Why there is no connection. Nothing was sent.

@@ -146,7 +146,11 @@ impl Caller {
         let status = match runtime::timeout(remaining, sent).await {
             Ok(Ok(response)) => return Try::Answered(response.into_inner()),
             Ok(Err(status)) => status,
-            Err(_) => return Try::Ambiguous(format!("no answer within {} ms", remaining.as_millis())),
+            Err(_) => {
+                // The connection may be half open; the next call had better make its own.
+                self.disconnect(life).await;
+                return Try::Ambiguous(format!("no answer within {} ms", remaining.as_millis()));
+            }
         };
         match Failure::from_status(&status) {
             Some(failure) if failure.reason.advice() == Advice::Ask => Try::Ambiguous(failure.to_string()),

@@ -134,15 +134,16 @@ impl<'a, E: Engine> FrameLoop<'a, E> {
         let session = &mut self.session;
         let sent = tokio::select! { biased;
             () = shutdown => return Turn::Shutdown,
+            // Before what may always be ready, so that load never keeps heartbeats and scans from their time.
+            () = runtime::sleep_until(timer_at) => return Turn::Timer,
             permit = session.sender.reserve(), if has_answers => permit.map(drop).is_ok(),
             progress = self.engine.progress(&mut session.outbox) => {
                 return progress.map_or_else(|error| Turn::Ended(error.into()), Turn::Progress);
             }
-            frame = session.inbound.next(), if is_reading => return Turn::Received(frame),
             Some(command) = commands.recv(), if self.enlisting.len() < QUEUED_ENLISTMENTS => {
                 return Turn::Enlist(command);
             }
-            () = runtime::sleep_until(timer_at) => return Turn::Timer,
+            frame = session.inbound.next(), if is_reading => return Turn::Received(frame),
         };
         match sent {
             true => Turn::Send(session.outbox.take_frame(frame_bytes)),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{AbortHandle, Abortable};
@@ -24,6 +25,9 @@ const QUEUED_CALLS: usize = 20_000;
 const QUEUED_FORGETS: usize = 100_000;
 /// Branches in one call of `forget`.
 const FORGETS_PER_CALL: usize = 1_000;
+
+/// How long a call other than `prepare` may take. Then it is dropped, and made again when it is asked for again.
+const CALL_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many calls run at once.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +108,13 @@ impl<R: Resource> Native<R> {
     fn run_decision(&mut self, branch: BranchKey, decision: Decision) {
         self.deciding.insert(branch, decision);
         let resource = self.resource.clone();
-        self.run(async move { Done::Decision(branch, decision, resource.finish(branch, decision).await) });
+        self.run(async move {
+            Done::Decision(
+                branch,
+                decision,
+                within_patience(resource.finish(branch, decision)).await,
+            )
+        });
     }
 
     fn run_forget(&mut self) {
@@ -112,7 +122,7 @@ impl<R: Resource> Native<R> {
         let branches: Vec<BranchKey> = self.forgets.drain(..taken).collect();
         self.is_forgetting = true;
         let resource = self.resource.clone();
-        self.run(async move { Done::Forget(resource.forget(&branches).await) });
+        self.run(async move { Done::Forget(within_patience(resource.forget(&branches)).await) });
     }
 
     fn done(&mut self, done: Done, outbox: &mut Outbox) -> Option<Vec<ScanLine>> {
@@ -172,7 +182,7 @@ impl<R: Resource> Engine for Native<R> {
     }
 
     async fn reach(&mut self) -> Result<(), EngineError> {
-        self.identity = Some(self.resource.open().await?);
+        self.identity = Some(within_patience(self.resource.open()).await?);
         Ok(())
     }
 
@@ -180,8 +190,8 @@ impl<R: Resource> Engine for Native<R> {
         let identity = self
             .identity
             .ok_or_else(|| EngineError::Transient("the store was not reached".into()))?;
-        let seen = self.resource.seen().await?;
-        let lines = self.resource.scan().await?;
+        let seen = within_patience(self.resource.seen()).await?;
+        let lines = within_patience(self.resource.scan()).await?;
         Ok(Opened {
             identity,
             seen,
@@ -232,7 +242,7 @@ impl<R: Resource> Engine for Native<R> {
         if !self.is_scanning {
             self.is_scanning = true;
             let resource = self.resource.clone();
-            self.run(async move { Done::Scan(resource.scan().await) });
+            self.run(async move { Done::Scan(within_patience(resource.scan()).await) });
         }
     }
 
@@ -274,4 +284,13 @@ impl<R: Resource> Engine for Native<R> {
         self.session_lost();
         Ok(())
     }
+}
+
+async fn within_patience<T>(
+    call: impl Future<Output = Result<T, ResourceError>>,
+) -> Result<T, ResourceError> {
+    let late = || ResourceError::transient(format!("no answer within {} s", CALL_PATIENCE.as_secs()));
+    runtime::timeout(CALL_PATIENCE, call)
+        .await
+        .unwrap_or_else(|_| Err(late()))
 }

@@ -1,5 +1,7 @@
 //! What all resources of the agent share: where the coordinator is, logging, and the signals to stop.
 
+use std::io::IsTerminal;
+
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -20,6 +22,7 @@ pub fn logging() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
 }
