@@ -1,6 +1,7 @@
 //! The real binary, from outside: start and end, damage, requests, sessions, crashes, and the command line.
 //!
 //! Nothing here sleeps where a condition can be awaited; every wait has a bound.
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails, and says where
 
 mod command_line;
 mod coordinator;
