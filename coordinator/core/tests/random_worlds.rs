@@ -21,8 +21,8 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRu
 
 use random::{Action, Play};
 
-const CASES: u32 = 1500;
-const LONGEST: usize = 80;
+const CASES: u32 = 2000;
+const LONGEST: usize = 90;
 
 fn actions() -> impl Strategy<Value = Vec<Action>> {
     let number = any::<u8>;
@@ -48,6 +48,9 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         4 => prop_oneof![5 => 0..50_u16, 1 => 0..20_000_u16].prop_map(Action::Time),
         2 => number().prop_map(|keep| Action::Crash { keep }),
         1 => Just(Action::Checkpoint),
+        8 => (number(), number(), number(), number()).prop_map(
+            |(session, transaction, branch, lie)| Action::Lie { session, transaction, branch, lie }
+        ),
     ];
     vec(action, 1..LONGEST)
 }
@@ -55,7 +58,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
 /// Runs the cases of the seed. A failure is shrunk and shown with the seed.
 ///
 /// A world in which nothing commits proves little: a branch in every third must.
-fn check(history: usize, look: impl Fn(&mut Play) -> Vec<String>) {
+fn check(play: impl Fn(&[Action]) -> (Vec<String>, usize)) {
     let seed: u64 = std::env::var("HANDFAST_SEED").map_or(1, |seed| seed.parse().expect("a number"));
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -68,12 +71,8 @@ fn check(history: usize, look: impl Fn(&mut Play) -> Vec<String>) {
     };
     let effects = Cell::new(0);
     let tested = TestRunner::new_with_rng(config, rng).run(&actions(), |actions| {
-        let mut play = Play::new(history);
-        let mut wrong = step(&mut play, &actions);
-        if wrong.is_empty() {
-            wrong = look(&mut play);
-        }
-        effects.set(effects.get() + play.effects());
+        let (wrong, committed) = play(&actions);
+        effects.set(effects.get() + committed);
         if wrong.is_empty() {
             Ok(())
         } else {
@@ -90,9 +89,12 @@ fn check(history: usize, look: impl Fn(&mut Play) -> Vec<String>) {
     );
 }
 
-/// Steps a world until something is wrong.
+/// Steps a world of honest participants until something is wrong.
 fn step(play: &mut Play, actions: &[Action]) -> Vec<String> {
-    for action in actions {
+    for action in actions
+        .iter()
+        .filter(|action| !matches!(action, Action::Lie { .. }))
+    {
         play.act(action);
         let wrong = play.violations();
         if !wrong.is_empty() {
@@ -104,18 +106,42 @@ fn step(play: &mut Play, actions: &[Action]) -> Vec<String> {
 
 #[test]
 fn promises_hold_and_everything_is_settled_once_the_faults_stop() {
-    check(1000, |play| {
-        let mut wrong = play.folds();
+    check(|actions| {
+        let mut play = Play::new(1000);
+        let mut wrong = step(&mut play, actions);
+        if wrong.is_empty() {
+            wrong = play.folds();
+        }
         if wrong.is_empty() {
             play.settle();
             wrong = play.violations();
             wrong.extend(play.left());
         }
-        wrong
+        (wrong, play.effects())
     });
 }
 
 #[test]
 fn promises_hold_even_if_almost_everything_is_forgotten() {
-    check(1, |_| Vec::new());
+    check(|actions| {
+        let mut play = Play::new(1);
+        (step(&mut play, actions), play.effects())
+    });
+}
+
+/// Who lies can break its own transactions, and must not be able to break the coordinator: it neither panics nor
+/// miscounts, and its log folds.
+#[test]
+fn no_message_breaks_the_coordinator() {
+    check(|actions| {
+        let mut play = Play::new(2);
+        for action in actions {
+            play.act(action);
+            let wrong = play.audit();
+            if !wrong.is_empty() {
+                return (wrong, 0);
+            }
+        }
+        (Vec::new(), play.effects())
+    });
 }

@@ -6,12 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use handfast_core::{
-    Call, Coordinator, Effect, EnlistmentId, Event, ExecuteRequest, ExpectedBranch, KeyClaim, Limits, Lsn,
-    Message, Moment, OperationRequest, Outcome, Record, Reply, RequestDigest, SessionHello, SessionId, Wait,
+    Ack, AckKind, Call, Coordinator, Decision, Effect, EnlistmentId, Event, ExecuteRequest, ExpectedBranch,
+    InDoubtLine, InDoubtPhase, KeyClaim, Limits, Lsn, Message, Moment, OperationRequest, Outcome, Record,
+    Reply, RequestDigest, SessionHello, SessionId, Vote, Wait,
 };
-use handfast_ids::{BranchId, Generation, IdempotencyKey, InstanceId, ResourceName, StoreId, TransactionId};
+use handfast_ids::{
+    BranchId, Epoch, Generation, IdempotencyKey, InstanceId, Partition, ResourceName, StoreId, TransactionId,
+};
 
-use crate::world::{Happened, WALL_MS, World};
+use crate::world::{Happened, IDENTITY, WALL_MS, World};
 use participant::Participant;
 
 /// Resources of a world.
@@ -51,6 +54,12 @@ pub enum Action {
         keep: u8,
     },
     Checkpoint,
+    Lie {
+        session: u8,
+        transaction: u8,
+        branch: u8,
+        lie: u8,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -180,6 +189,12 @@ impl Play {
                 self.after(happened);
             }
             Action::Crash { keep } => self.crash(*keep),
+            Action::Lie {
+                session,
+                transaction,
+                branch,
+                lie,
+            } => self.lie(*session, *transaction, *branch, *lie),
             Action::Checkpoint => {
                 self.world
                     .make_durable(None)
@@ -367,6 +382,67 @@ impl Play {
             expected,
             wait,
         });
+    }
+
+    /// A participant says what is not so: any vote, acknowledgement or scan, for any branch, at any time.
+    fn lie(&mut self, session: u8, transaction: u8, branch: u8, lie: u8) {
+        let session = SessionId(u64::from(session) % (self.next_session + 2));
+        let unminted = TransactionId::new(WALL_MS + u64::from(transaction), Partition(0), Epoch(1), 9);
+        let known = pick(&self.transactions, transaction).filter(|_| branch < 200);
+        let transaction = known.unwrap_or(unminted);
+        let branch = BranchId(u32::from(branch % 4));
+        let evidence = String::new();
+        let decision = if lie & 8 == 0 {
+            Decision::Commit
+        } else {
+            Decision::Abort
+        };
+        let prepared_for_ms = (lie & 8 == 0).then_some(u64::MAX - u64::from(lie));
+        let phases = [
+            InDoubtPhase::Prepared,
+            InDoubtPhase::Preparing,
+            InDoubtPhase::Marker,
+        ];
+        let vote = |vote| Event::Vote {
+            session,
+            transaction,
+            branch,
+            vote,
+        };
+        let ack = |kind| Event::Ack {
+            session,
+            transaction,
+            branch,
+            ack: Ack { decision, kind },
+        };
+        self.event(match lie % 8 {
+            0 => vote(Vote::Prepared { prepared_for_ms }),
+            1 => vote(Vote::ReadOnly),
+            2 => vote(Vote::Refused {
+                reason: String::new(),
+                message: evidence,
+                retryable: false,
+            }),
+            3 => ack(AckKind::Done),
+            4 => ack(AckKind::Hazard { evidence }),
+            5 => ack(AckKind::Contrary { evidence }),
+            6 => Event::SessionDown { session },
+            _ => Event::InDoubt {
+                session,
+                lines: vec![InDoubtLine {
+                    transaction,
+                    branch,
+                    log: IDENTITY.log,
+                    phase: phases[usize::from(lie / 8) % 3],
+                }],
+                complete: lie & 16 == 0,
+            },
+        });
+    }
+
+    /// What the coordinator itself finds wrong with its counts.
+    pub fn audit(&self) -> Vec<String> {
+        self.world.core().map(Coordinator::audit).unwrap_or_default()
     }
 
     fn session_up(&mut self, resource: usize, attached: bool) {
