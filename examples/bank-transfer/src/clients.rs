@@ -1,6 +1,6 @@
 //! The clients: they make transfers, and write down what they were told.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -44,13 +44,13 @@ pub struct Asked {
 pub struct Work {
     pub source: RefCell<Source>,
     pub asked: RefCell<Vec<Asked>>,
-    pub stop_at: Instant,
+    pub stop_at: Cell<Instant>,
     pub expires_at_ms: u64,
 }
 
 impl Work {
     fn next(&self) -> Option<Transfer> {
-        if Instant::now() >= self.stop_at {
+        if Instant::now() >= self.stop_at.get() {
             return None;
         }
         self.source.borrow_mut().next()

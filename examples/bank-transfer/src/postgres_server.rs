@@ -1,6 +1,5 @@
 //! A private PostgreSQL server for `--postgres start`: its own folder, a free loopback port, killed and started by id.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -62,11 +61,6 @@ impl PostgresServer {
         self.launch()?;
         self.restarts += 1;
         Ok(())
-    }
-
-    pub fn is_answering(&self) -> bool {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
-        TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
     }
 
     fn launch(&self) -> anyhow::Result<()> {

@@ -16,7 +16,9 @@ const END_WITHIN: Duration = Duration::from_secs(20);
 /// A process that can be killed and started again with the same arguments. Killed when dropped.
 pub struct Process {
     pub name: &'static str,
+    program: PathBuf,
     arguments: Vec<OsString>,
+    variables: Vec<(String, String)>,
     log: PathBuf,
     child: Option<Child>,
     pub kills: u64,
@@ -26,10 +28,29 @@ pub struct Process {
 impl Process {
     /// Starts this program in another role. Its output goes to `log_dir/NAME.log`.
     pub fn start(name: &'static str, arguments: Vec<OsString>, log_dir: &Path) -> anyhow::Result<Process> {
+        let program =
+            std::env::current_exe().context("cannot find this program to start it in another role")?;
+        Process::start_program(program, name, arguments, &[], log_dir)
+    }
+
+    /// Starts a program with these variables in its first life only.
+    pub fn start_program(
+        program: PathBuf,
+        name: &'static str,
+        arguments: Vec<OsString>,
+        variables: &[(&str, &str)],
+        log_dir: &Path,
+    ) -> anyhow::Result<Process> {
         let log = log_dir.join(format!("{name}.log"));
+        let variables = variables
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
         let mut process = Process {
             name,
+            program,
             arguments,
+            variables,
             log,
             child: None,
             kills: 0,
@@ -40,15 +61,14 @@ impl Process {
     }
 
     fn spawn(&mut self) -> anyhow::Result<()> {
-        let program =
-            std::env::current_exe().context("cannot find this program to start it in another role")?;
         let log = OpenOptions::new()
             .create(true)
             .append(true)
             .open(&self.log)
             .with_context(|| format!("cannot write {}", self.log.display()))?;
-        let child = Command::new(program)
+        let child = Command::new(&self.program)
             .args(&self.arguments)
+            .envs(std::mem::take(&mut self.variables))
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -56,6 +76,16 @@ impl Process {
             .with_context(|| format!("cannot start the {} process", self.name))?;
         self.child = Some(child);
         Ok(())
+    }
+
+    /// Whether it has ended by itself; then it can be started again.
+    pub fn has_ended(&mut self) -> anyhow::Result<bool> {
+        if let Some(child) = &mut self.child
+            && child.try_wait()?.is_some()
+        {
+            self.child = None;
+        }
+        Ok(self.child.is_none())
     }
 
     /// SIGKILL: no destructor runs, no buffer is flushed.

@@ -94,6 +94,7 @@ pub fn play(arguments: Vec<OsString>) -> Option<ExitCode> {
 }
 
 async fn ledger(role: LedgerRole) -> anyhow::Result<()> {
+    handfast_participant::failpoint::check().map_err(anyhow::Error::msg)?;
     let opening = || Account {
         balance: OPENING_BALANCE,
         overdraft: false,

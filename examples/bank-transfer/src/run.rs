@@ -1,8 +1,9 @@
 //! One run: start, transfer while killing, heal, stop, judge.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +32,9 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(60);
 /// How often a condition is looked at while it is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// How much a transfer moves, in minor units.
+const AMOUNTS: RangeInclusive<i64> = 1..=100;
+
 /// Keys outlive the longest run.
 const KEYS_LIVE: Duration = Duration::from_secs(24 * 3600);
 
@@ -45,7 +49,7 @@ pub fn demonstrate(options: &Options) -> anyhow::Result<Report> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let source = match &options.input {
         Some(path) => transfers::read(path, options.accounts)?,
-        None => Source::random(rng.u64(..), options.accounts),
+        None => Source::random(rng.u64(..), options.accounts, AMOUNTS),
     };
     let temporary = tempfile::Builder::new().prefix("bank-transfer-").tempdir()?;
     let dir = options
@@ -124,14 +128,14 @@ fn with_coordinator(
         processes.push(Process::start(name.as_str(), arguments, dir)?);
     }
     let mut cast = Cast { processes, server };
-    runtime.block_on(until_connected(address, &mut cast))?;
+    runtime.block_on(until_connected(address, &mut cast.processes))?;
 
     let total_before = 2 * i64::from(options.accounts) * OPENING_BALANCE;
-    let length = source.len();
+    let length = source.count_known();
     let work = Rc::new(Work {
         source: RefCell::new(source),
         asked: RefCell::default(),
-        stop_at: Instant::now() + Duration::from_secs(options.seconds),
+        stop_at: Cell::new(Instant::now() + Duration::from_secs(options.seconds)),
         expires_at_ms: u64::try_from(
             (SystemTime::now() + KEYS_LIVE)
                 .duration_since(UNIX_EPOCH)?
@@ -177,7 +181,7 @@ fn with_coordinator(
         "nothing is killed any more; asking for what is unknown, and waiting until all decisions are delivered"
     );
     runtime.block_on(clients::resolve(&client, &sides, &work));
-    runtime.block_on(until_settled(address, &mut cast))?;
+    runtime.block_on(until_settled(address, &mut cast.processes))?;
     for process in cast.processes.iter_mut().rev() {
         let status = process.end()?;
         ensure!(
@@ -226,7 +230,7 @@ fn without_coordinator(
         );
         std::thread::sleep(LOOK_EVERY);
     }
-    let length = source.len();
+    let length = source.count_known();
     let stop_at = Instant::now() + Duration::from_secs(options.seconds);
     let source = Mutex::new(source);
     let asked = Mutex::new(Vec::<Asked>::new());
@@ -360,14 +364,16 @@ fn role(name: &str) -> Vec<OsString> {
     vec![roles::ROLE.into(), name.into()]
 }
 
-fn coordinator_arguments(dir: &Path, address: SocketAddr) -> Vec<OsString> {
+/// The command line of the coordinator's role.
+pub fn coordinator_arguments(dir: &Path, address: SocketAddr) -> Vec<OsString> {
     let mut arguments = role(roles::COORDINATOR);
     arguments.extend(["serve".into(), "--data-dir".into(), dir.join("log").into()]);
     arguments.extend(["--listen".into(), address.to_string().into()]);
     arguments
 }
 
-fn agent_arguments(name: Name, side: &Side, coordinator: SocketAddr, accounts: u16) -> Vec<OsString> {
+/// The command line of a store's role.
+pub fn agent_arguments(name: Name, side: &Side, coordinator: SocketAddr, accounts: u16) -> Vec<OsString> {
     let mut arguments = match side {
         Side::Ledger { dir } => {
             let mut arguments = role(roles::LEDGER);
@@ -396,16 +402,20 @@ fn progress_bar(seconds: u64, length: Option<u64>) -> ProgressBar {
 }
 
 fn elapsed(work: &Work, options: &Options) -> u64 {
-    let left = work.stop_at.saturating_duration_since(Instant::now()).as_secs();
+    let left = work
+        .stop_at
+        .get()
+        .saturating_duration_since(Instant::now())
+        .as_secs();
     options.seconds.saturating_sub(left)
 }
 
 /// Until both sides have a session.
-async fn until_connected(address: SocketAddr, cast: &mut Cast) -> anyhow::Result<()> {
+pub async fn until_connected(address: SocketAddr, processes: &mut [Process]) -> anyhow::Result<()> {
     let mut seen = "no answer".to_owned();
     let give_up_at = Instant::now() + SETTLE_WITHIN;
     while Instant::now() < give_up_at {
-        cast.processes.iter_mut().try_for_each(Process::check)?;
+        processes.iter_mut().try_for_each(Process::check)?;
         if let Ok(status) = status(address).await {
             let connected = status
                 .resources
@@ -423,13 +433,11 @@ async fn until_connected(address: SocketAddr, cast: &mut Cast) -> anyhow::Result
 }
 
 /// Until no transaction is live any more: everything is decided, delivered and acknowledged.
-async fn until_settled(address: SocketAddr, cast: &mut Cast) -> anyhow::Result<()> {
+pub async fn until_settled(address: SocketAddr, processes: &mut [Process]) -> anyhow::Result<()> {
     let give_up_at = Instant::now() + SETTLE_WITHIN;
     while Instant::now() < give_up_at {
-        cast.processes.iter_mut().try_for_each(Process::check)?;
-        let server_is_up = cast.server.as_ref().is_none_or(PostgresServer::is_answering);
+        processes.iter_mut().try_for_each(Process::check)?;
         if let Ok(status) = status(address).await
-            && server_is_up
             && status.table.is_some_and(|table| table.live == 0)
             && status.resources.iter().all(|resource| resource.sessions > 0)
         {
@@ -441,7 +449,8 @@ async fn until_settled(address: SocketAddr, cast: &mut Cast) -> anyhow::Result<(
     Ok(())
 }
 
-async fn status(address: SocketAddr) -> anyhow::Result<handfast_proto::v1::StatusResponse> {
+/// What the coordinator says of itself.
+pub async fn status(address: SocketAddr) -> anyhow::Result<handfast_proto::v1::StatusResponse> {
     let mut admin = AdminClient::connect(format!("http://{address}")).await?;
     Ok(admin.status(StatusRequest {}).await?.into_inner())
 }

@@ -1,6 +1,7 @@
 //! What is to be transferred: at random, or from a file.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
@@ -48,45 +49,56 @@ pub struct Transfer {
 /// Where the next transfer comes from.
 pub enum Source {
     Random {
-        seed: fastrand::Rng,
+        rng: fastrand::Rng,
         accounts: u16,
+        amounts: RangeInclusive<i64>,
         next: u64,
     },
     File(VecDeque<Transfer>),
 }
 
 impl Source {
-    pub fn random(seed: u64, accounts: u16) -> Self {
+    pub fn random(seed: u64, accounts: u16, amounts: RangeInclusive<i64>) -> Self {
         Source::Random {
-            seed: fastrand::Rng::with_seed(seed),
+            rng: fastrand::Rng::with_seed(seed),
             accounts,
+            amounts,
             next: 1,
         }
     }
 
-    /// The next one; `None` once a file has no more.
-    pub fn next(&mut self) -> Option<Transfer> {
+    /// How many there are, if that is known.
+    pub fn count_known(&self) -> Option<u64> {
+        match self {
+            Source::Random { .. } => None,
+            Source::File(transfers) => Some(transfers.len() as u64),
+        }
+    }
+}
+
+impl Iterator for Source {
+    type Item = Transfer;
+
+    /// `None` once a file has no more.
+    fn next(&mut self) -> Option<Transfer> {
         match self {
             Source::File(transfers) => transfers.pop_front(),
-            Source::Random { seed, accounts, next } => {
+            Source::Random {
+                rng,
+                accounts,
+                amounts,
+                next,
+            } => {
                 let id = format!("transfer-{next:06}");
                 *next += 1;
                 Some(Transfer {
                     id,
-                    from: if seed.bool() { Name::Left } else { Name::Right },
-                    from_account: account(seed.u16(..*accounts)),
-                    to_account: account(seed.u16(..*accounts)),
-                    amount: seed.i64(1..=100),
+                    from: if rng.bool() { Name::Left } else { Name::Right },
+                    from_account: account(rng.u16(..*accounts)),
+                    to_account: account(rng.u16(..*accounts)),
+                    amount: rng.i64(amounts.clone()),
                 })
             }
-        }
-    }
-
-    /// How many there are, if that is known.
-    pub fn len(&self) -> Option<u64> {
-        match self {
-            Source::Random { .. } => None,
-            Source::File(transfers) => Some(transfers.len() as u64),
         }
     }
 }

@@ -12,7 +12,7 @@ fn file(text: &str) -> tempfile::NamedTempFile {
 fn a_file_gives_its_transfers_in_order() {
     let file = file("id,from,to,amount\na,left:acct-00,right:acct-01,5\nb, right:acct-01, left:acct-00, 7\n");
     let mut source = read(file.path(), 2).unwrap();
-    assert_eq!(source.len(), Some(2));
+    assert_eq!(source.count_known(), Some(2));
     let first = source.next().unwrap();
     assert_eq!(
         (first.id.as_str(), first.from, first.amount),
