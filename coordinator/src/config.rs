@@ -162,6 +162,7 @@ limits! {
     transactions: usize,
     branches_per_transaction: usize,
     operation_bytes: usize,
+    live_operation_bytes: usize,
     unfinished_branches_per_resource: usize,
     resources: usize,
     waiters_per_transaction: usize,

@@ -46,6 +46,13 @@ impl Coordinator {
                 ));
             }
         }
+        let found: usize = self.table.values().map(|entry| entry.operation_bytes).sum();
+        if self.operation_bytes != found {
+            let counted = self.operation_bytes;
+            wrong.push(format!(
+                "{counted} bytes of operations are counted and there are {found}"
+            ));
+        }
         let timers = self.table.values().filter(|entry| entry.timer.is_some()).count();
         if self.timers.len() != timers {
             wrong.push(format!("{} timers for {timers} transactions", self.timers.len()));

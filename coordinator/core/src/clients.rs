@@ -34,6 +34,7 @@ impl Coordinator {
             Err(rejection) => return self.reject(call, rejection, effects),
         };
 
+        let operation_bytes = operation_bytes(&request);
         let transaction = self.mint.next(self.now);
         let timeout_ms = self.granted_timeout_ms(request.timeout_ms);
         let mut branches = Vec::with_capacity(resources.len());
@@ -72,6 +73,8 @@ impl Coordinator {
             },
             branches,
         );
+        entry.operation_bytes = operation_bytes;
+        self.operation_bytes += operation_bytes;
         entry.waiters.push(Waiter {
             call,
             wait: request.wait,
@@ -307,6 +310,11 @@ impl Coordinator {
         } else if found > limit {
             return Err(Rejection::TooManyBranches { found, limit });
         }
+        if self.operation_bytes.saturating_add(operation_bytes(request)) > self.limits.live_operation_bytes {
+            return Err(Rejection::TableFull {
+                retry_after_ms: self.limits.retry_hint_ms,
+            });
+        }
         let mut indexes = Vec::with_capacity(found);
         for operation in &request.operations {
             indexes.push(self.admit_operation(operation, &indexes)?);
@@ -385,6 +393,14 @@ impl Coordinator {
     fn reject(&self, call: Call, rejection: Rejection, effects: &mut Vec<Effect>) {
         self.reply(call, Reply::Rejected(rejection), None, effects);
     }
+}
+
+fn operation_bytes(request: &ExecuteRequest) -> usize {
+    request
+        .operations
+        .iter()
+        .map(|operation| operation.operation.len())
+        .sum()
 }
 
 /// What differs between the branches that joined and those that the application counts.

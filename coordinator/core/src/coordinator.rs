@@ -27,6 +27,8 @@ pub struct Coordinator {
     pub(crate) now: Moment,
     pub(crate) cursors: Cursors,
     pub(crate) table: BTreeMap<TransactionId, Transaction>,
+    /// Of all operations whose votes are awaited.
+    pub(crate) operation_bytes: usize,
     pub(crate) timers: BTreeSet<(Moment, TransactionId)>,
     pub(crate) resources: Resources,
     pub(crate) keys: Keys,

@@ -106,7 +106,7 @@ impl Coordinator {
             {
                 self.set_timer(
                     transaction,
-                    Some(Moment(self.now.0 + self.limits.redelivery_max_ms)),
+                    Some(Moment(self.now.0 + self.limits.redelivery_min_ms)),
                 );
             }
         }

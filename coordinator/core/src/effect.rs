@@ -187,7 +187,7 @@ pub enum Rejection {
     Draining,
     /// The log's disk is nearly full.
     LogSpaceLow,
-    /// The table of live transactions is full.
+    /// The table of live transactions is full, or their operations hold as many bytes as they may.
     TableFull {
         /// Milliseconds after which a retry may succeed.
         retry_after_ms: u64,

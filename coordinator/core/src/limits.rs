@@ -9,6 +9,8 @@ pub struct Limits {
     pub branches_per_transaction: usize,
     /// Bytes of one operation.
     pub operation_bytes: usize,
+    /// Bytes of all operations whose votes are awaited; more are refused.
+    pub live_operation_bytes: usize,
     /// Unfinished branches of one resource; more are refused, so that a stuck resource stays its own trouble.
     pub unfinished_branches_per_resource: usize,
     /// Resource names that the log knows.
@@ -45,6 +47,7 @@ impl Default for Limits {
             transactions: 1_000_000,
             branches_per_transaction: 4096,
             operation_bytes: 1 << 20,
+            live_operation_bytes: 512 << 20,
             unfinished_branches_per_resource: 250_000,
             resources: 10_000,
             waiters_per_transaction: 1024,

@@ -339,6 +339,7 @@ impl Coordinator {
                 next: next_lsn,
             },
             table,
+            operation_bytes: 0,
             timers: BTreeSet::new(),
             resources,
             keys,

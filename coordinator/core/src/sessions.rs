@@ -35,7 +35,7 @@ impl Coordinator {
                 store: hello.store,
                 generation: hello.generation,
             };
-            self.append(record, false, effects);
+            self.append(record, true, effects);
         }
         let welcome = Message::Welcome {
             log: self.log,

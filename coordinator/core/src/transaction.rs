@@ -19,6 +19,8 @@ use crate::{AbortReason, Call, Deviation, KeyRecord, Lsn, Moment, Outcome, Wait}
 pub(crate) struct Transaction {
     pub state: State,
     pub branches: Vec<Branch>,
+    /// Of its operations, as long as votes are awaited.
+    pub operation_bytes: usize,
     pub waiters: Vec<Waiter>,
     pub key: Option<Box<KeyRecord>>,
     pub deviations: Vec<Deviation>,
@@ -85,6 +87,7 @@ impl Transaction {
         Transaction {
             state,
             branches,
+            operation_bytes: 0,
             waiters: Vec::new(),
             key: None,
             deviations: Vec::new(),

@@ -266,6 +266,7 @@ impl Coordinator {
             }
         }
         entry.state = state(unacked);
+        self.operation_bytes -= std::mem::take(&mut entry.operation_bytes);
         let told_after = entry.state.told_after();
         let outcome = entry.outcome().expect("it has just been decided");
         if let Some(key) = &entry.key {
