@@ -181,49 +181,61 @@ impl Outbox {
         }
     }
 
-    /// Sends one frame on every session that has something to send and room for it. Stops at a failpoint.
+    /// Sends frames on every session that has something to send, until its transport has no more room. Stops at a
+    /// failpoint.
     pub fn flush(&mut self, now: Moment, durable: Lsn) -> Option<Point> {
         let mut commits = false;
-        for session in std::mem::take(&mut self.dirty) {
-            let Some(entry) = self.sessions.get_mut(&session) else {
-                continue;
-            };
-            entry.dirty = false;
-            let permit = match std::mem::replace(&mut entry.transport, Transport::Free) {
-                Transport::Reserved(permit) => permit,
-                Transport::Free => match entry.frames.clone().try_reserve_owned() {
-                    Ok(permit) => permit,
-                    Err(mpsc::error::TrySendError::Full(frames)) => {
-                        entry.transport = Transport::Blocked;
-                        self.writable.push(Box::pin(
-                            async move { (session, frames.reserve_owned().await.ok()) },
-                        ));
-                        continue;
-                    }
-                    Err(mpsc::error::TrySendError::Closed(_)) => {
-                        self.gone(session);
-                        continue;
-                    }
-                },
-                waiting @ (Transport::Blocked | Transport::Gone) => {
-                    entry.transport = waiting;
+        // What is left of a session after a frame makes it dirty again: it is sent as well, or its room is waited for.
+        while !self.dirty.is_empty() {
+            for session in std::mem::take(&mut self.dirty) {
+                let Some(permit) = self.permit(session) else {
                     continue;
+                };
+                let Some(entry) = self.sessions.get_mut(&session) else {
+                    continue;
+                };
+                let mut frame = frames::build(&mut entry.waiting, &self.settings.limits);
+                frame.durable_lsn = durable.0;
+                entry.sent_at = now;
+                let (prepares, decisions) = (!frame.prepares.is_empty(), has_commit(&frame));
+                commits |= decisions;
+                self.finish(session, frame, permit);
+                if prepares && failpoint::passes(Point::AfterPrepareSend) {
+                    return Some(Point::AfterPrepareSend);
                 }
-            };
-            let mut frame = frames::build(&mut entry.waiting, &self.settings.limits);
-            frame.durable_lsn = durable.0;
-            entry.sent_at = now;
-            let (prepares, decisions) = (!frame.prepares.is_empty(), has_commit(&frame));
-            commits |= decisions;
-            self.finish(session, frame, permit);
-            if prepares && failpoint::passes(Point::AfterPrepareSend) {
-                return Some(Point::AfterPrepareSend);
-            }
-            if decisions && failpoint::passes(Point::AfterFirstCommitSend) {
-                return Some(Point::AfterFirstCommitSend);
+                if decisions && failpoint::passes(Point::AfterFirstCommitSend) {
+                    return Some(Point::AfterFirstCommitSend);
+                }
             }
         }
         (commits && failpoint::passes(Point::AfterCommitsSend)).then_some(Point::AfterCommitsSend)
+    }
+
+    /// A place for the next frame of a session; `None` if there is none now, and then a future waits for it.
+    fn permit(&mut self, session: SessionId) -> Option<OwnedPermit<Outgoing>> {
+        let entry = self.sessions.get_mut(&session)?;
+        entry.dirty = false;
+        match std::mem::replace(&mut entry.transport, Transport::Free) {
+            Transport::Reserved(permit) => Some(permit),
+            Transport::Free => match entry.frames.clone().try_reserve_owned() {
+                Ok(permit) => Some(permit),
+                Err(mpsc::error::TrySendError::Full(frames)) => {
+                    entry.transport = Transport::Blocked;
+                    self.writable.push(Box::pin(
+                        async move { (session, frames.reserve_owned().await.ok()) },
+                    ));
+                    None
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => {
+                    self.gone(session);
+                    None
+                }
+            },
+            waiting @ (Transport::Blocked | Transport::Gone) => {
+                entry.transport = waiting;
+                None
+            }
+        }
     }
 
     /// Nobody listens any more. If the session was to end, it has; otherwise its reader will say that it is down.

@@ -333,3 +333,31 @@ async fn a_checkpoint_and_the_log_behind_it_bring_everything_back() {
     let state = again.state(last.unwrap()).await;
     assert_eq!(state, handfast_core::view::StateView::Committing);
 }
+
+#[tokio::test]
+async fn what_does_not_fit_one_frame_follows_as_soon_as_there_is_room() {
+    const OPERATIONS: usize = 12;
+    let cluster = Cluster::new(&settings()).await;
+    let mut session = cluster.dial("orders-db").await;
+    let long = |_| OperationRequest {
+        operation: vec![0; 1 << 20].into(),
+        ..operation("orders-db")
+    };
+    let request = Request::Execute(ExecuteRequest {
+        key: None,
+        operations: (0..OPERATIONS).map(long).collect(),
+        timeout_ms: None,
+        wait: Wait::Decided,
+    });
+    let handle = cluster.handle.clone();
+    let executing = runtime::spawn(async move { handle.call(request, 0).await });
+    // One frame an operation. Nothing but room in the transport may be waited for, or each would take a tick of housekeeping.
+    let begun = tokio::time::Instant::now();
+    let mut prepares = 0;
+    while prepares < OPERATIONS {
+        prepares += session.prepares().await.len();
+    }
+    let limit = Duration::from_millis(super::HOUSEKEEPING_MS * OPERATIONS as u64 / 2);
+    assert!(begun.elapsed() < limit, "{:?}", begun.elapsed());
+    executing.abort();
+}
