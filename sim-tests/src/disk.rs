@@ -28,7 +28,7 @@ use std::time::Duration;
 use handfast_wal::Disk;
 use madsim::time::{Instant, sleep, sleep_until};
 
-use medium::Medium;
+use medium::{Medium, SECTOR};
 
 pub use medium::Flip;
 
@@ -246,8 +246,11 @@ impl SimDisk {
         if state.writes_to_fail > 0 {
             state.writes_to_fail -= 1;
             state.injected.writes_failed += 1;
-            let written = state.random.usize(..=bytes.len());
-            state.medium.write(name, offset, &bytes[..written])?;
+            // Sectors are written whole or not at all.
+            let end = (offset + state.random.usize(..=bytes.len())) / SECTOR * SECTOR;
+            state
+                .medium
+                .write(name, offset, &bytes[..end.saturating_sub(offset)])?;
             return Err(io::Error::from_raw_os_error(EIO));
         }
         let result = state.medium.write(name, offset, bytes);

@@ -5,7 +5,7 @@ use std::io;
 
 use super::Injected;
 
-const SECTOR: usize = 512;
+pub(super) const SECTOR: usize = 512;
 
 /// Files and names. Numbers of inodes are never used again.
 #[derive(Clone, Debug, Default)]

@@ -1,0 +1,262 @@
+//! The network above the transport: what becomes of frames of a session and calls of a client.
+//!
+//! Faults that it injects, and why the system should survive them:
+//!
+//! - *frames that are late, lost, doubled, or overtaken*: every message is idempotent, and what is not answered is sent
+//!   again or asked for by the next scan.
+//! - *a link that is cut in one direction or both, and tells nobody*: each side notices by the other's silence, and holds
+//!   back nothing of anybody else meanwhile. What was under way arrives when the link heals, if somebody still listens.
+//! - *a peer that is gone without a reset*: the same.
+//! - *requests and answers that are late or lost*: the outcome is unknown to the client, and asking again under the same
+//!   key or id is safe. Only such requests are doubled.
+
+mod messages;
+mod way;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
+
+use handfast_ids::{LogId, ResourceName, TransactionId};
+use handfast_participant::runtime::link::{Fate, Incoming, Network, Outgoing, Session};
+use madsim::time::Instant;
+
+use crate::plan::{Fault, Plan};
+use crate::random;
+use crate::trace::{Event, Node, Transaction};
+use crate::world::World;
+use way::Way;
+
+/// The way that frames take.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Direction {
+    /// To the coordinator.
+    Out,
+    /// From the coordinator.
+    In,
+}
+
+/// The network's state.
+#[derive(Debug)]
+pub struct Wires {
+    random: fastrand::Rng,
+    per_mille: u32,
+    sessions: u32,
+    /// By participant and direction: until when nothing gets through.
+    cuts: BTreeMap<(u8, Direction), Instant>,
+}
+
+/// What becomes of a frame.
+#[derive(Clone, Copy, Debug, Default)]
+struct FrameFate {
+    delay: Duration,
+    is_lost: bool,
+    is_doubled: bool,
+    overtakes: bool,
+}
+
+impl Wires {
+    /// A network without cuts.
+    pub fn new(plan: &Plan) -> Wires {
+        Wires {
+            random: random::stream(plan.seed, "wires"),
+            per_mille: plan.link_per_mille,
+            sessions: 0,
+            cuts: BTreeMap::new(),
+        }
+    }
+
+    /// Nothing gets through to or from a participant for a while.
+    pub fn cut(&mut self, participant: u8, direction: Direction, duration: Duration) {
+        self.cuts.insert((participant, direction), now() + duration);
+    }
+
+    /// Everything gets through.
+    pub fn heal(&mut self) {
+        self.cuts.clear();
+    }
+
+    fn cut_until(&self, participant: u8, direction: Direction) -> Option<Instant> {
+        self.cuts.get(&(participant, direction)).copied()
+    }
+}
+
+/// The network that is put under the SDK.
+pub struct Chaos(Arc<World>);
+
+impl Chaos {
+    /// The network of this world.
+    pub fn new(world: Arc<World>) -> Arc<Chaos> {
+        Arc::new(Chaos(world))
+    }
+}
+
+impl Network for Chaos {
+    fn session(&self, resource: &ResourceName) -> Box<dyn Session> {
+        let participant = participant_of(resource);
+        let number = {
+            let mut wires = wires(&self.0);
+            wires.sessions += 1;
+            wires.sessions
+        };
+        let coordinator = Arc::new(AtomicU8::new(NOBODY));
+        Box::new(Wire {
+            world: self.0.clone(),
+            participant,
+            number,
+            coordinator,
+        })
+    }
+
+    fn call(&self, may_repeat: bool) -> Fate {
+        let world = &self.0;
+        let happens = |fault| strikes(world, fault);
+        let is_delayed = happens(Fault::CallDelayed);
+        let fate = Fate {
+            request: Duration::ZERO,
+            answer: Duration::ZERO,
+            is_request_lost: happens(Fault::RequestLost),
+            is_answer_lost: happens(Fault::AnswerLost),
+            is_doubled: may_repeat && happens(Fault::RequestDoubled),
+        };
+        if !is_delayed {
+            return fate;
+        }
+        let random = &mut wires(world).random;
+        let delay = |random: &mut fastrand::Rng| Duration::from_millis(random.u64(1..1500));
+        Fate {
+            request: delay(random),
+            answer: delay(random),
+            ..fate
+        }
+    }
+}
+
+/// One session of one participant.
+#[derive(Clone)]
+struct Wire {
+    world: Arc<World>,
+    participant: u8,
+    number: u32,
+    /// Whose session it is, once it was welcomed.
+    coordinator: Arc<AtomicU8>,
+}
+
+/// No coordinator has this number.
+const NOBODY: u8 = u8::MAX;
+
+impl Session for Wire {
+    fn outgoing(&mut self, frames: Outgoing) -> Outgoing {
+        Box::pin(Way::new(self.clone(), Direction::Out, frames))
+    }
+
+    fn incoming(self: Box<Self>, frames: Incoming) -> Incoming {
+        Box::pin(Way::new(*self, Direction::In, frames))
+    }
+}
+
+impl Wire {
+    fn record(&self, message: crate::trace::Message) {
+        self.world.record(&Event::Message(
+            Node::Participant(self.participant),
+            self.number,
+            message,
+        ));
+    }
+
+    fn welcome(&self, log: LogId) {
+        self.coordinator
+            .store(self.world.coordinator_of(log), Ordering::Relaxed);
+    }
+
+    fn transaction(&self, id: &[u8]) -> Transaction {
+        let id = TransactionId::from_slice(id).unwrap_or(TransactionId::ZERO);
+        Transaction {
+            coordinator: self.coordinator.load(Ordering::Relaxed),
+            id,
+        }
+    }
+
+    fn transaction_of(&self, log: LogId, id: &[u8]) -> Transaction {
+        Transaction {
+            coordinator: self.world.coordinator_of(log),
+            ..self.transaction(id)
+        }
+    }
+
+    fn over(&self) {
+        self.world.record(&Event::SessionOver(
+            Node::Participant(self.participant),
+            self.number,
+        ));
+    }
+
+    fn fate(&self) -> FrameFate {
+        let happens = |fault| strikes(&self.world, fault);
+        let mut fate = FrameFate {
+            delay: Duration::ZERO,
+            is_lost: happens(Fault::FrameLost),
+            is_doubled: happens(Fault::FrameDoubled),
+            overtakes: happens(Fault::FrameOvertakes),
+        };
+        if happens(Fault::FrameDelayed) {
+            fate.delay = Duration::from_millis(wires(&self.world).random.u64(1..2000));
+        }
+        fate
+    }
+
+    fn hides_the_end(&self) -> bool {
+        self.world.may(Fault::SilentDeath) && wires(&self.world).random.bool() && {
+            self.world.record(&Event::Injected(
+                Fault::SilentDeath,
+                Some(Node::Participant(self.participant)),
+            ));
+            true
+        }
+    }
+
+    fn cut_until(&self, direction: Direction) -> Option<Instant> {
+        wires(&self.world).cut_until(self.participant, direction)
+    }
+}
+
+/// Whether this fault hits the frame or call at hand.
+fn strikes(world: &World, fault: Fault) -> bool {
+    if !world.may(fault) {
+        return false;
+    }
+    let strikes = {
+        let wires = &mut *wires(world);
+        random::happens(&mut wires.random, wires.per_mille)
+    };
+    if strikes {
+        world.record(&Event::Injected(fault, None));
+    }
+    strikes
+}
+
+fn wires(world: &World) -> MutexGuard<'_, Wires> {
+    world
+        .wires
+        .lock()
+        .expect("nothing panics while it holds this lock")
+}
+
+/// The stable name of a participant.
+pub fn resource_name(participant: u8) -> String {
+    format!("store-{participant}")
+}
+
+fn participant_of(resource: &ResourceName) -> u8 {
+    let number = resource
+        .as_str()
+        .strip_prefix("store-")
+        .and_then(|number| number.parse().ok());
+    number.expect("every participant of a run is named by `resource_name`")
+}
+
+#[allow(clippy::disallowed_methods)] // this is the simulator: its clock is virtual
+fn now() -> Instant {
+    Instant::now()
+}

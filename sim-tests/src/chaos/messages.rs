@@ -1,0 +1,165 @@
+//! Frames of the wire as messages of the trace.
+
+use handfast_ids::{BranchId, Epoch, LogId};
+use handfast_proto::v1;
+use tonic::Status;
+
+use super::Wire;
+use crate::trace::{AckKind, Decision, Message, VoteKind};
+
+/// Something that goes over a session.
+pub(super) trait Frame: Clone {
+    /// Tells the trace what is in it.
+    fn record(&self, wire: &Wire);
+
+    /// Whether nothing follows it.
+    fn ends(&self) -> bool;
+
+    /// Whether a marker goes by it.
+    fn forgets(&self) -> bool;
+}
+
+impl Frame for v1::SessionRequest {
+    fn record(&self, wire: &Wire) {
+        if let Some(hello) = &self.hello {
+            let newest = hello.seen.iter().max_by_key(|seen| (seen.epoch, seen.lsn));
+            let (epoch, seen_lsn) = newest.map_or((0, 0), |seen| (seen.epoch, seen.lsn));
+            wire.record(Message::Hello {
+                seen_epoch: Epoch(epoch),
+                seen_lsn,
+            });
+        }
+        for enlist in &self.enlistments {
+            wire.record(Message::Enlist {
+                transaction: wire.transaction(&enlist.transaction_id),
+            });
+        }
+        for vote in &self.votes {
+            let kind = match vote.kind() {
+                v1::VoteKind::Prepared => VoteKind::Prepared,
+                v1::VoteKind::ReadOnly => VoteKind::ReadOnly,
+                v1::VoteKind::Refused | v1::VoteKind::Unspecified => VoteKind::Refused,
+            };
+            let (transaction, branch) = (wire.transaction(&vote.transaction_id), BranchId(vote.branch));
+            wire.record(Message::Vote {
+                transaction,
+                branch,
+                vote: kind,
+            });
+        }
+        for ack in &self.acks {
+            let kind = match ack.kind() {
+                v1::AckKind::Done => AckKind::Done,
+                v1::AckKind::Contrary => AckKind::Contrary,
+                v1::AckKind::Hazard | v1::AckKind::Unspecified => AckKind::Hazard,
+            };
+            let (transaction, branch) = (wire.transaction(&ack.transaction_id), BranchId(ack.branch));
+            wire.record(Message::Ack {
+                transaction,
+                branch,
+                decision: decision(ack.decision()),
+                ack: kind,
+            });
+        }
+        for line in &self.in_doubt {
+            let log = LogId::from_slice(&line.log_id).unwrap_or(LogId(0));
+            let (transaction, branch) = (
+                wire.transaction_of(log, &line.transaction_id),
+                BranchId(line.branch),
+            );
+            wire.record(Message::InDoubt {
+                transaction,
+                branch,
+                phase: line.phase,
+            });
+        }
+        if self.scan_complete {
+            wire.record(Message::ScanComplete);
+        }
+        if self.goodbye.is_some() {
+            wire.record(Message::Goodbye);
+        }
+    }
+
+    fn ends(&self) -> bool {
+        self.goodbye.is_some()
+    }
+
+    fn forgets(&self) -> bool {
+        false
+    }
+}
+
+impl Frame for Result<v1::SessionResponse, Status> {
+    fn record(&self, wire: &Wire) {
+        let Ok(frame) = self else { return };
+        if let Some(welcome) = &frame.welcome {
+            let log = LogId::from_slice(&welcome.log_id).unwrap_or(LogId(0));
+            wire.welcome(log);
+            let (epoch, durable) = (Epoch(welcome.epoch), welcome.durable_lsn);
+            wire.record(Message::Welcome { log, epoch, durable });
+        }
+        for result in &frame.enlistments {
+            let (transaction, branch) = (wire.transaction(&result.transaction_id), BranchId(result.branch));
+            let is_refused = !result.refusal.is_empty();
+            wire.record(Message::Enlisted {
+                transaction,
+                branch,
+                is_refused,
+            });
+        }
+        for prepare in &frame.prepares {
+            let (transaction, branch) = (
+                wire.transaction(&prepare.transaction_id),
+                BranchId(prepare.branch),
+            );
+            let is_interactive = prepare.operation.is_none();
+            wire.record(Message::Prepare {
+                transaction,
+                branch,
+                is_interactive,
+            });
+        }
+        for told in &frame.decisions {
+            let (transaction, branch) = (wire.transaction(&told.transaction_id), BranchId(told.branch));
+            wire.record(Message::Decision {
+                transaction,
+                branch,
+                decision: decision(told.kind()),
+            });
+        }
+        for answer in &frame.answers {
+            let (transaction, branch) = (wire.transaction(&answer.transaction_id), BranchId(answer.branch));
+            wire.record(Message::Answer {
+                transaction,
+                branch,
+                answer: answer.kind,
+            });
+        }
+        for forget in &frame.forgets {
+            let (transaction, branch) = (wire.transaction(&forget.transaction_id), BranchId(forget.branch));
+            wire.record(Message::Forget { transaction, branch });
+        }
+        if frame.goodbye.is_some() {
+            wire.record(Message::Goodbye);
+        }
+        wire.record(Message::Durable {
+            durable: frame.durable_lsn,
+        });
+    }
+
+    fn ends(&self) -> bool {
+        self.as_ref().map_or(true, |frame| frame.goodbye.is_some())
+    }
+
+    fn forgets(&self) -> bool {
+        self.as_ref().is_ok_and(|frame| !frame.forgets.is_empty())
+    }
+}
+
+fn decision(kind: v1::DecisionKind) -> Decision {
+    match kind {
+        v1::DecisionKind::Commit => Decision::Commit,
+        v1::DecisionKind::Abort | v1::DecisionKind::Unspecified => Decision::Abort,
+    }
+}

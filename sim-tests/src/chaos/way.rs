@@ -1,0 +1,154 @@
+//! One direction of one session.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_util::stream::Stream;
+use handfast_participant::runtime::link::Frames;
+use madsim::time::{Instant, Sleep, sleep_until};
+
+use super::messages::Frame;
+use super::{Direction, Wire, now};
+
+/// Frames that are under way at once; with more, no more is taken from whoever sends.
+const FRAMES_UNDER_WAY: usize = 64;
+
+/// Frames in one direction, on their way.
+pub(super) struct Way<T> {
+    wire: Wire,
+    direction: Direction,
+    source: Frames<T>,
+    end: End,
+    /// By the time of arrival, and among those of one time by the order of sending.
+    under_way: BTreeMap<(Instant, u64), T>,
+    sent: u64,
+    latest: Instant,
+    /// When the frame that is next arrives, and what wakes us then.
+    timer: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+/// Whether the sender has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum End {
+    Open,
+    /// It has, and the receiver will be told.
+    Told,
+    /// It has, and the receiver waits for ever.
+    Hidden,
+}
+
+impl<T> Way<T> {
+    pub fn new(wire: Wire, direction: Direction, source: Frames<T>) -> Self {
+        let latest = now();
+        Way {
+            wire,
+            direction,
+            source,
+            end: End::Open,
+            under_way: BTreeMap::new(),
+            sent: 0,
+            latest,
+            timer: None,
+        }
+    }
+}
+
+impl<T: Frame + Unpin> Way<T> {
+    /// A frame sets out.
+    fn send(&mut self, frame: T) {
+        frame.record(&self.wire);
+        let mut fate = self.wire.fate();
+        let is_first_or_last = self.sent == 0 || frame.ends();
+        if is_first_or_last {
+            // A stream begins with its first frame and ends with its last one, or it is none.
+            fate.is_doubled = false;
+            fate.overtakes = false;
+        }
+        // A store that forgets can only report a hazard when the decision comes afterwards. No transport reorders a
+        // stream, and no older session is heard beside a newer one.
+        fate.overtakes &= !frame.forgets();
+        if fate.is_lost && !frame.ends() {
+            self.sent += 1;
+            return;
+        }
+        let arrival = now() + fate.delay;
+        let arrival = if fate.overtakes {
+            arrival
+        } else {
+            arrival.max(self.latest)
+        };
+        self.latest = self.latest.max(arrival);
+        if fate.is_doubled {
+            self.put(arrival, frame.clone());
+        }
+        self.put(arrival, frame);
+    }
+
+    fn put(&mut self, arrival: Instant, frame: T) {
+        self.under_way.insert((arrival, self.sent), frame);
+        self.sent += 1;
+    }
+
+    fn take_what_is_sent(&mut self, context: &mut Context<'_>) {
+        while self.end == End::Open && self.under_way.len() < FRAMES_UNDER_WAY {
+            match self.source.as_mut().poll_next(context) {
+                Poll::Pending => return,
+                Poll::Ready(Some(frame)) if frame.ends() => {
+                    self.is_ending();
+                    if self.end == End::Told {
+                        self.send(frame);
+                    }
+                }
+                Poll::Ready(Some(frame)) => self.send(frame),
+                Poll::Ready(None) => self.is_ending(),
+            }
+        }
+    }
+
+    fn is_ending(&mut self) {
+        let is_hidden = self.direction == Direction::In && self.wire.hides_the_end();
+        self.end = if is_hidden { End::Hidden } else { End::Told };
+    }
+}
+
+impl<T: Frame + Unpin> Stream for Way<T> {
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        let this = &mut *self;
+        loop {
+            this.take_what_is_sent(context);
+            let Some((&(arrival, _), _)) = this.under_way.first_key_value() else {
+                return if this.end == End::Told {
+                    Poll::Ready(None)
+                } else {
+                    Poll::Pending
+                };
+            };
+            let cut_until = this.wire.cut_until(this.direction).unwrap_or(arrival);
+            let due = arrival.max(cut_until);
+            if due <= now() {
+                this.timer = None;
+                return Poll::Ready(this.under_way.pop_first().map(|(_, frame)| frame));
+            }
+            let (_, timer) = match &mut this.timer {
+                Some(timer) if timer.0 == due => timer,
+                timer => timer.insert((due, Box::pin(sleep_until(due)))),
+            };
+            if timer.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            this.timer = None;
+        }
+    }
+}
+
+impl<T> Drop for Way<T> {
+    fn drop(&mut self) {
+        if self.direction == Direction::In {
+            self.wire.over();
+        }
+    }
+}

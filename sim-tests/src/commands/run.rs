@@ -1,0 +1,178 @@
+//! `cargo sim run`
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use comfy_table::{Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::replay_command;
+use super::worker::{Line, add_coverage};
+use crate::coverage::{Coverage, EDGES};
+use crate::plan::Fault;
+
+/// Failures that are told in full; more are only counted.
+const FAILURES_TOLD: usize = 10;
+
+/// Run many seeds, each a cluster of its own with its own faults, and say which properties did not hold.
+#[derive(Args, Clone, Debug)]
+pub struct Run {
+    /// How many seeds.
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// The first one.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Processes at a time; as many as there are processors if it is not given.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Transactions of each seed.
+    #[arg(long, default_value_t = super::TRANSACTIONS)]
+    transactions: u32,
+    /// Say which edges of the protocol were hit how often.
+    #[arg(long)]
+    edges: bool,
+}
+
+/// What all workers have found.
+#[derive(Default)]
+pub(super) struct Findings {
+    pub lines: Vec<Line>,
+    pub coverage: Coverage,
+}
+
+impl Run {
+    /// Runs them. An error if a property does not hold.
+    #[allow(clippy::disallowed_methods)] // how long it really took
+    pub fn run(&self) -> anyhow::Result<()> {
+        let begun = std::time::Instant::now();
+        let progress = ProgressBar::new(self.seeds).with_style(ProgressStyle::with_template(
+            "{bar:40} {pos}/{len} seeds, {per_sec}, {msg} failed, {eta} left",
+        )?);
+        progress.set_message("0");
+        let mut failed = 0;
+        let findings = spread(self.from, self.seeds, self.jobs, self.transactions, |line| {
+            progress.inc(1);
+            let Some(failure) = &line.failure else { return };
+            failed += 1;
+            progress.set_message(failed.to_string());
+            if failed <= FAILURES_TOLD {
+                let command = replay_command(line.seed, self.transactions);
+                progress.suspend(|| println!("seed {}: {failure}\n    {command}", line.seed));
+            }
+        })?;
+        progress.finish_and_clear();
+        self.summarize(&findings, begun.elapsed());
+        anyhow::ensure!(failed == 0, "{failed} of {} seeds failed", self.seeds);
+        Ok(())
+    }
+
+    fn summarize(&self, findings: &Findings, took: Duration) {
+        let events: u64 = findings.lines.iter().map(|line| line.events).sum();
+        let virtual_s = findings.lines.iter().map(|line| line.virtual_ms).sum::<u64>() / 1000;
+        let seconds = took.as_secs_f64();
+        #[allow(clippy::cast_precision_loss)] // it is printed with one digit
+        let rate = findings.lines.len() as f64 / seconds;
+        println!(
+            "{} seeds in {seconds:.1} s, {rate:.1} a second; {events} events, {virtual_s} s of virtual time",
+            findings.lines.len()
+        );
+        let faults = &findings.coverage.faults;
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING);
+        for faults_of_row in Fault::ALL.chunks(3) {
+            let cell = |fault: &Fault| {
+                let count = faults.get(fault).copied().unwrap_or(0);
+                [fault.name().to_owned(), count.to_string()]
+            };
+            table.add_row(faults_of_row.iter().flat_map(cell));
+        }
+        println!(
+            "faults that were injected (those of stores and applications happen within their intents):\n{table}"
+        );
+        self.tell_edges(&findings.coverage);
+    }
+
+    fn tell_edges(&self, coverage: &Coverage) {
+        let is_hit = |edge| coverage.edges.contains_key(edge);
+        let hit = EDGES.iter().filter(|edge| is_hit(edge)).count();
+        println!("edges of a branch's life: {hit} of {} were taken", EDGES.len());
+        for (state, trigger) in EDGES.iter().filter(|edge| !is_hit(edge)) {
+            println!("  never: {state:?} × {trigger:?}");
+        }
+        if self.edges {
+            for ((state, trigger), count) in &coverage.edges {
+                println!("  {count:>10}  {state:?} × {trigger:?}");
+            }
+        }
+    }
+}
+
+/// Spreads seeds over worker processes, and calls `seen` for each seed that is done.
+pub(super) fn spread(
+    from: u64,
+    seeds: u64,
+    jobs: Option<usize>,
+    transactions: u32,
+    mut seen: impl FnMut(&Line),
+) -> anyhow::Result<Findings> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = jobs
+        .unwrap_or(processors)
+        .clamp(1, usize::try_from(seeds)?.max(1));
+    let (lines, heard) = mpsc::channel();
+    let mut workers = Vec::new();
+    for job in 0..jobs {
+        let mut worker = start(from + job as u64, from + seeds, jobs, transactions)?;
+        let output = worker.stdout.take().context("a worker has an output")?;
+        let lines = lines.clone();
+        listen(BufReader::new(output), lines);
+        workers.push(worker);
+    }
+    drop(lines);
+    let mut findings = Findings::default();
+    for line in heard {
+        match Line::decode(&line) {
+            Some(line) => {
+                seen(&line);
+                findings.lines.push(line);
+            }
+            None => add_coverage(&mut findings.coverage, &line)
+                .with_context(|| format!("a worker says {line:?}"))?,
+        }
+    }
+    for mut worker in workers {
+        let status = worker.wait()?;
+        anyhow::ensure!(status.success(), "a worker has ended with {status}");
+    }
+    findings.lines.sort_by_key(|line| line.seed);
+    Ok(findings)
+}
+
+#[allow(clippy::disallowed_methods)] // outside of any simulation
+fn listen(output: impl BufRead + Send + 'static, lines: mpsc::Sender<String>) {
+    std::thread::spawn(move || {
+        for line in output.lines().map_while(Result::ok) {
+            if lines.send(line).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+fn start(from: u64, to: u64, step: usize, transactions: u32) -> anyhow::Result<Child> {
+    let program = std::env::current_exe()?;
+    let worker = Command::new(program)
+        .arg("worker")
+        .args(["--from", &from.to_string()])
+        .args(["--to", &to.to_string()])
+        .args(["--step", &step.to_string()])
+        .args(["--transactions", &transactions.to_string()])
+        .stdout(Stdio::piped())
+        .spawn();
+    worker.context("cannot start a worker process")
+}

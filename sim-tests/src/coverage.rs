@@ -1,0 +1,249 @@
+//! What a run has tried: faults, and edges of a branch's life as its participant sees it (state × event).
+//!
+//! What is never hit is never tested, whatever the number of seeds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use handfast_ids::BranchId;
+
+use crate::plan::Fault;
+use crate::trace::{AckKind, Decision, Event, Message, Node, Transaction, VoteKind};
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident: $($word:ident)*) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[allow(missing_docs)] // the words of the protocol
+        pub enum $name { $($word),* }
+
+        impl $name {
+            /// All of them.
+            pub const ALL: &[$name] = &[$($name::$word),*];
+
+            /// By its name.
+            pub fn named(name: &str) -> Option<$name> {
+                Self::ALL.iter().copied().find(|word| format!("{word:?}") == name)
+            }
+        }
+    };
+}
+
+words! {
+    /// Where a branch stands, as far as went over the wire.
+    State: Unknown Enlisted Preparing Prepared ReadOnly Refused Committing Aborting Committed Aborted Deviated
+}
+
+words! {
+    /// What happens to it.
+    Trigger: Enlisted Prepare VotePrepared VoteReadOnly VoteRefused Commit Abort Done Hazard Contrary ScanPrepared
+        ScanPreparing ScanMarker AnswerWait AnswerFinished AnswerForgotten AnswerNotMine Forget SessionOver
+}
+
+/// Edges that a run with faults can take. Others would be defects of somebody, or cannot be seen.
+pub const EDGES: &[(State, Trigger)] = &[
+    (State::Unknown, Trigger::Enlisted),
+    (State::Unknown, Trigger::Prepare),
+    (State::Unknown, Trigger::Abort),
+    (State::Enlisted, Trigger::Prepare),
+    (State::Enlisted, Trigger::Abort),
+    (State::Enlisted, Trigger::SessionOver),
+    (State::Preparing, Trigger::VotePrepared),
+    (State::Preparing, Trigger::VoteReadOnly),
+    (State::Preparing, Trigger::VoteRefused),
+    (State::Preparing, Trigger::Abort),
+    (State::Preparing, Trigger::SessionOver),
+    (State::Preparing, Trigger::ScanPreparing),
+    (State::Preparing, Trigger::ScanPrepared),
+    (State::Prepared, Trigger::Prepare),
+    (State::Prepared, Trigger::VotePrepared),
+    (State::Prepared, Trigger::Commit),
+    (State::Prepared, Trigger::Abort),
+    (State::Prepared, Trigger::ScanPrepared),
+    (State::Prepared, Trigger::AnswerWait),
+    (State::Prepared, Trigger::AnswerNotMine),
+    (State::Prepared, Trigger::SessionOver),
+    (State::ReadOnly, Trigger::VoteReadOnly),
+    (State::Refused, Trigger::VoteRefused),
+    (State::Refused, Trigger::Abort),
+    (State::Committing, Trigger::Commit),
+    (State::Committing, Trigger::Done),
+    (State::Committing, Trigger::Hazard),
+    (State::Committing, Trigger::ScanPrepared),
+    (State::Committing, Trigger::ScanMarker),
+    (State::Committing, Trigger::SessionOver),
+    (State::Aborting, Trigger::Abort),
+    (State::Aborting, Trigger::Done),
+    (State::Aborting, Trigger::Prepare),
+    (State::Aborting, Trigger::VotePrepared),
+    (State::Aborting, Trigger::VoteRefused),
+    (State::Aborting, Trigger::ScanPrepared),
+    (State::Aborting, Trigger::ScanMarker),
+    (State::Aborting, Trigger::SessionOver),
+    (State::Committed, Trigger::Commit),
+    (State::Committed, Trigger::Done),
+    (State::Committed, Trigger::ScanMarker),
+    (State::Committed, Trigger::Forget),
+    (State::Aborted, Trigger::Abort),
+    (State::Aborted, Trigger::Done),
+    (State::Aborted, Trigger::Prepare),
+    (State::Aborted, Trigger::ScanMarker),
+    (State::Aborted, Trigger::Forget),
+    (State::Deviated, Trigger::Commit),
+    (State::Deviated, Trigger::Hazard),
+];
+
+/// How often each was hit.
+#[derive(Clone, Debug, Default)]
+pub struct Coverage {
+    /// Faults.
+    pub faults: BTreeMap<Fault, u64>,
+    /// Edges.
+    pub edges: BTreeMap<(State, Trigger), u64>,
+    branches: BTreeMap<(Transaction, BranchId), State>,
+    /// Branches that are not finished, by participant.
+    unfinished: BTreeMap<Node, BTreeSet<(Transaction, BranchId)>>,
+}
+
+impl Coverage {
+    /// Something happened.
+    pub fn take(&mut self, event: &Event) {
+        match event {
+            Event::Injected(fault, _) => *self.faults.entry(*fault).or_default() += 1,
+            Event::Message(node, _, message) => {
+                if let Some((branch, trigger)) = trigger(message) {
+                    self.hit(*node, branch, trigger);
+                }
+            }
+            Event::SessionOver(node, _) => {
+                for branch in self.unfinished.get(node).cloned().unwrap_or_default() {
+                    self.hit(*node, branch, Trigger::SessionOver);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Adds what another run has tried.
+    pub fn add(&mut self, other: &Coverage) {
+        for (fault, count) in &other.faults {
+            *self.faults.entry(*fault).or_default() += count;
+        }
+        for (edge, count) in &other.edges {
+            *self.edges.entry(*edge).or_default() += count;
+        }
+    }
+
+    fn hit(&mut self, node: Node, branch: (Transaction, BranchId), trigger: Trigger) {
+        let state = self.branches.entry(branch).or_insert(State::Unknown);
+        *self.edges.entry((*state, trigger)).or_default() += 1;
+        *state = next(*state, trigger);
+        let unfinished = self.unfinished.entry(node).or_default();
+        if is_finished(*state) {
+            unfinished.remove(&branch);
+        } else {
+            unfinished.insert(branch);
+        }
+    }
+}
+
+fn is_finished(state: State) -> bool {
+    use State as S;
+    matches!(
+        state,
+        S::Unknown | S::ReadOnly | S::Refused | S::Committed | S::Aborted | S::Deviated
+    )
+}
+
+fn trigger(message: &Message) -> Option<((Transaction, BranchId), Trigger)> {
+    Some(match *message {
+        Message::Enlisted {
+            transaction,
+            branch,
+            is_refused: false,
+        } => ((transaction, branch), Trigger::Enlisted),
+        Message::Prepare {
+            transaction, branch, ..
+        } => ((transaction, branch), Trigger::Prepare),
+        Message::Vote {
+            transaction,
+            branch,
+            vote,
+        } => {
+            let trigger = match vote {
+                VoteKind::Prepared => Trigger::VotePrepared,
+                VoteKind::ReadOnly => Trigger::VoteReadOnly,
+                VoteKind::Refused => Trigger::VoteRefused,
+            };
+            ((transaction, branch), trigger)
+        }
+        Message::Decision {
+            transaction,
+            branch,
+            decision,
+        } => {
+            let trigger = match decision {
+                Decision::Commit => Trigger::Commit,
+                Decision::Abort => Trigger::Abort,
+            };
+            ((transaction, branch), trigger)
+        }
+        Message::Ack {
+            transaction,
+            branch,
+            ack,
+            ..
+        } => {
+            let trigger = match ack {
+                AckKind::Done => Trigger::Done,
+                AckKind::Hazard => Trigger::Hazard,
+                AckKind::Contrary => Trigger::Contrary,
+            };
+            ((transaction, branch), trigger)
+        }
+        Message::InDoubt {
+            transaction,
+            branch,
+            phase,
+        } => {
+            let trigger = match phase {
+                1 => Trigger::ScanPrepared,
+                2 => Trigger::ScanPreparing,
+                _ => Trigger::ScanMarker,
+            };
+            ((transaction, branch), trigger)
+        }
+        Message::Answer {
+            transaction,
+            branch,
+            answer,
+        } => {
+            let trigger = match answer {
+                1 => Trigger::AnswerWait,
+                2 => Trigger::AnswerFinished,
+                3 => Trigger::AnswerForgotten,
+                _ => Trigger::AnswerNotMine,
+            };
+            ((transaction, branch), trigger)
+        }
+        Message::Forget { transaction, branch } => ((transaction, branch), Trigger::Forget),
+        _ => return None,
+    })
+}
+
+fn next(state: State, trigger: Trigger) -> State {
+    use {State as S, Trigger as T};
+    match (state, trigger) {
+        (S::Unknown, T::Enlisted) => S::Enlisted,
+        (S::Unknown | S::Enlisted, T::Prepare) => S::Preparing,
+        (S::Preparing, T::VotePrepared | T::ScanPrepared) => S::Prepared,
+        (S::Preparing, T::VoteReadOnly) => S::ReadOnly,
+        (S::Preparing, T::VoteRefused) => S::Refused,
+        (S::Committed | S::Aborted | S::Deviated, _) => state,
+        (_, T::Commit) => S::Committing,
+        (_, T::Abort) => S::Aborting,
+        (S::Committing, T::Done) => S::Committed,
+        (S::Aborting, T::Done) => S::Aborted,
+        (_, T::Hazard | T::Contrary) => S::Deviated,
+        _ => state,
+    }
+}

@@ -1,0 +1,21 @@
+//! The state of a store is the sum of its effects, and "once faults stop, nothing stays prepared": nothing is set aside
+//! for anybody.
+
+use super::Invariant;
+use crate::oracle::{Ending, Knowledge};
+
+pub(super) struct BooksBalance;
+
+impl Invariant for BooksBalance {
+    fn name(&self) -> &'static str {
+        "books balance"
+    }
+
+    fn at_the_end(&mut self, ending: &Ending<'_>, _knowledge: &Knowledge) -> Result<(), String> {
+        let is_wrong = |books: &&crate::oracle::Books| books.change != books.effects || books.set_aside != 0;
+        match ending.books.iter().find(is_wrong) {
+            None => Ok(()),
+            Some(books) => Err(format!("{books:?}")),
+        }
+    }
+}

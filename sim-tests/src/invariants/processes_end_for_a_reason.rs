@@ -1,0 +1,39 @@
+//! A process ends by itself only for what was done to it: a disk that failed or was full, a request to end. A panic, a
+//! stale log, or a damaged one would be our own doing.
+
+use super::Invariant;
+use crate::plan::{Fault, Plan};
+use crate::trace::Event;
+
+pub(super) struct ProcessesEndForAReason {
+    disks_fail: bool,
+}
+
+impl ProcessesEndForAReason {
+    pub fn new(plan: &Plan) -> Self {
+        let faults = [Fault::SyncFails, Fault::WriteFails, Fault::DiskFull];
+        ProcessesEndForAReason {
+            disks_fail: faults.into_iter().any(|fault| plan.has(fault)),
+        }
+    }
+}
+
+impl Invariant for ProcessesEndForAReason {
+    fn name(&self) -> &'static str {
+        "processes end for a reason"
+    }
+
+    fn take(&mut self, event: &Event) -> Result<(), String> {
+        let Event::Ended(node, why) = event else {
+            return Ok(());
+        };
+        let is_asked = why == "drained";
+        let is_disk =
+            why.contains("check the disk, then start again") || why.contains("no space left on the disk");
+        if is_asked || self.disks_fail && is_disk || why.starts_with("Locked") {
+            Ok(())
+        } else {
+            Err(format!("{node} has ended: {why}"))
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Who injects faults: one stroke after the other, from the seed, each of them healed after a while.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use madsim::time::{Instant, sleep};
+
+use crate::chaos::Direction;
+use crate::cluster::{Cluster, Death};
+use crate::disk::Machine;
+use crate::plan::Fault;
+use crate::random;
+use crate::trace::{Event, Node};
+use crate::world::World;
+
+/// Faults stop after this time, whether the clients are done or not.
+const LONGEST: Duration = Duration::from_secs(25);
+
+/// What the nemesis can do by itself. All other faults happen within the network, the stores and the workload.
+const STROKES: &[Fault] = &[
+    Fault::CoordinatorDies,
+    Fault::CoordinatorLosesPower,
+    Fault::CoordinatorPauses,
+    Fault::CoordinatorDrains,
+    Fault::SecondCoordinator,
+    Fault::ParticipantDies,
+    Fault::ParticipantLosesPower,
+    Fault::ParticipantPauses,
+    Fault::ClientDies,
+    Fault::SyncFails,
+    Fault::WriteFails,
+    Fault::DiskFull,
+    Fault::DiskStalls,
+    Fault::BitFlips,
+    Fault::LinkCut,
+    Fault::LinkCutOut,
+    Fault::LinkCutIn,
+];
+
+/// Strikes until the clients are done, or for as long as it may.
+pub async fn strike(world: Arc<World>, cluster: Cluster) {
+    let mut random = random::stream(world.plan.seed, "nemesis");
+    let strokes: Vec<Fault> = STROKES
+        .iter()
+        .copied()
+        .filter(|fault| world.plan.has(*fault))
+        .collect();
+    let begun = now();
+    while !world.clients_are_done() && now() - begun < LONGEST && world.failure().is_none() {
+        sleep(Duration::from_millis(
+            random.u64(world.plan.stroke_ms / 2..world.plan.stroke_ms * 2),
+        ))
+        .await;
+        if let Some(fault) = random::pick(&mut random, &strokes) {
+            let stroke = Stroke {
+                world: world.clone(),
+                cluster: cluster.clone(),
+                random: random.fork(),
+            };
+            stroke.strike(*fault);
+        }
+    }
+}
+
+struct Stroke {
+    world: Arc<World>,
+    cluster: Cluster,
+    random: fastrand::Rng,
+}
+
+impl Stroke {
+    fn strike(mut self, fault: Fault) {
+        let plan = &self.world.plan;
+        let coordinator = Node::Coordinator(self.random.u8(..plan.coordinators));
+        let participant = Node::Participant(self.random.u8(..plan.participants()));
+        let client = Node::Client(self.random.u8(..plan.clients));
+        let with_disk = match self.random.bool() {
+            true => coordinator,
+            false => Node::Participant(self.random.u8(..plan.ledgers)),
+        };
+        match fault {
+            Fault::CoordinatorDies => self.kill(fault, coordinator, Death::Process),
+            Fault::CoordinatorLosesPower => self.kill(fault, coordinator, Death::PowerLoss),
+            Fault::ParticipantDies => self.kill(fault, participant, Death::Process),
+            Fault::ParticipantLosesPower => self.kill(fault, participant, Death::PowerLoss),
+            Fault::ClientDies => self.kill(fault, client, Death::Process),
+            Fault::CoordinatorPauses => self.pause(fault, coordinator),
+            Fault::ParticipantPauses => self.pause(fault, participant),
+            Fault::CoordinatorDrains => self.drain(coordinator),
+            Fault::SecondCoordinator => self.second(coordinator),
+            Fault::BitFlips => self.flip(with_disk),
+            Fault::LinkCut => self.cut(fault, participant, &[Direction::Out, Direction::In]),
+            Fault::LinkCutOut => self.cut(fault, participant, &[Direction::Out]),
+            Fault::LinkCutIn => self.cut(fault, participant, &[Direction::In]),
+            _ => self.spoil_disk(fault, with_disk),
+        }
+    }
+
+    fn tell(&self, fault: Fault, node: Node) {
+        self.world.record(&Event::Injected(fault, Some(node)));
+    }
+
+    fn kill(mut self, fault: Fault, node: Node, death: Death) {
+        if !self.cluster.is_up(node) {
+            return;
+        }
+        self.tell(fault, node);
+        self.cluster.kill(node, death);
+        self.then(1500, move |stroke| stroke.cluster.restart(node));
+    }
+
+    /// Short pauses, and such that the others take it for dead.
+    fn pause(mut self, fault: Fault, node: Node) {
+        if !self.cluster.is_up(node) {
+            return;
+        }
+        self.tell(fault, node);
+        self.cluster.pause(node);
+        self.then(4000, move |stroke| stroke.cluster.resume(node));
+    }
+
+    fn drain(self, node: Node) {
+        let Node::Coordinator(number) = node else {
+            return;
+        };
+        // Before it serves, a request to end is a death.
+        if self.cluster.is_up(node) && self.world.serves(number) {
+            self.tell(Fault::CoordinatorDrains, node);
+            self.cluster.terminate(node);
+        }
+    }
+
+    fn second(self, node: Node) {
+        let Node::Coordinator(number) = node else { return };
+        if self.world.serves(number) && self.cluster.is_up(node) {
+            self.tell(Fault::SecondCoordinator, node);
+            madsim::task::spawn(crate::processes::second_coordinator(self.world, number));
+        }
+    }
+
+    fn cut(mut self, fault: Fault, node: Node, directions: &[Direction]) {
+        let Node::Participant(number) = node else { return };
+        self.tell(fault, node);
+        let duration = Duration::from_millis(self.random.u64(50..5000));
+        let mut wires = self
+            .world
+            .wires
+            .lock()
+            .expect("nothing panics while it holds this lock");
+        for direction in directions {
+            wires.cut(number, *direction, duration);
+        }
+    }
+
+    fn spoil_disk(mut self, fault: Fault, node: Node) {
+        let Some(machine) = self.world.machine(node).cloned() else {
+            return;
+        };
+        self.tell(fault, node);
+        match fault {
+            Fault::SyncFails => machine.fail_syncs(self.random.u32(1..3)),
+            Fault::WriteFails => machine.fail_writes(1),
+            Fault::DiskStalls => machine.stall(Duration::from_millis(self.random.u64(100..6000))),
+            _ => {
+                machine.set_capacity(Some(machine.used() + self.random.usize(..20_000)));
+                self.then(5000, move |_| machine.set_capacity(None));
+            }
+        }
+    }
+
+    /// While the machine is off a bit changes; it must not start on that. Then the file is restored from a copy.
+    fn flip(mut self, node: Node) {
+        if !self.cluster.is_up(node) {
+            return;
+        }
+        let Some(machine) = self.world.machine(node).cloned() else {
+            return;
+        };
+        self.cluster.take_away(node);
+        self.tell(Fault::BitFlips, node);
+        let flip = machine.flip_bit(is_covered);
+        self.world.record(&Event::Flipped(
+            node,
+            flip.as_ref().map(|flip| (flip.file.clone(), flip.bit as u64)),
+        ));
+        let (world, duration) = (
+            self.world.clone(),
+            Duration::from_millis(self.random.u64(100..800)),
+        );
+        madsim::task::spawn(async move {
+            if let Some(flip) = flip {
+                verify(&world, &machine, node).await;
+                machine.flip_back(&flip);
+            }
+            sleep(duration).await;
+            self.cluster.bring_back(node);
+        });
+    }
+
+    /// After a while, at most so many milliseconds.
+    fn then(&mut self, longest_ms: u64, action: impl FnOnce(&Stroke) + Send + 'static) {
+        let duration = Duration::from_millis(self.random.u64(10..longest_ms));
+        let stroke = Stroke {
+            world: self.world.clone(),
+            cluster: self.cluster.clone(),
+            random: self.random.fork(),
+        };
+        madsim::task::spawn(async move {
+            sleep(duration).await;
+            action(&stroke);
+        });
+    }
+}
+
+/// Files whose every bit is checked at each start.
+fn is_covered(name: &str) -> bool {
+    name == "LOG" || name.starts_with("segment-") || name.starts_with("checkpoint-") && name.ends_with(".ckp")
+}
+
+/// The log must see the flipped bit, unless it is where an interrupted write is cut off anyway.
+async fn verify(world: &World, machine: &Machine, node: Node) {
+    let torn = |report: &handfast_wal::Report| {
+        report
+            .segments
+            .iter()
+            .any(|segment| matches!(segment.tail, handfast_wal::Tail::Torn { .. }))
+    };
+    match handfast_wal::verify(&machine.mount()).await {
+        Ok(report) if report.problems.is_empty() && !torn(&report) => {
+            world.violated(format!("a flipped bit in the log of {node} goes unnoticed"));
+        }
+        Ok(_) | Err(_) => {}
+    }
+}
+
+#[allow(clippy::disallowed_methods)] // this is the simulator: its clock is virtual
+fn now() -> Instant {
+    Instant::now()
+}

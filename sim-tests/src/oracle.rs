@@ -1,0 +1,174 @@
+//! Judges a run: every property sees every event as it happens, and the end once everything has come to rest.
+//!
+//! A timeout is *unknown*, never *failed*: what a client was not told obliges nobody, except that all of it happens or
+//! nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::intent::Intent;
+use crate::invariants::{self, Invariant};
+use crate::plan::Plan;
+use crate::trace::{AckKind, Event, Message, Told, Transaction};
+use crate::world::World;
+
+/// All properties of a run.
+pub struct Oracle {
+    invariants: Vec<Box<dyn Invariant>>,
+    knowledge: Knowledge,
+}
+
+/// What the clients were told, and what has deviated.
+#[derive(Clone, Debug, Default)]
+pub struct Knowledge {
+    /// By intent.
+    pub told: BTreeMap<u32, Vec<Told>>,
+    /// How many processes of its client have begun with an intent.
+    pub begun: BTreeMap<u32, u32>,
+    /// Ids of interactive transactions, by intent.
+    pub opened: BTreeMap<u32, Vec<Transaction>>,
+    /// Transactions of which a participant reported a hazard or the contrary.
+    pub deviated: BTreeSet<Transaction>,
+}
+
+/// What a store has done for a part of an intent, in one transaction.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Done {
+    /// Of which intent.
+    pub intent: u32,
+    /// Which part.
+    pub part: u8,
+    /// In which transaction.
+    pub transaction: Transaction,
+    /// Where.
+    pub participant: u8,
+    /// How many times.
+    pub times: u32,
+}
+
+/// The books of a store.
+#[derive(Clone, Copy, Debug)]
+pub struct Books {
+    /// Whose.
+    pub participant: u8,
+    /// The sum of its accounts, as far as it differs from the beginning.
+    pub change: i64,
+    /// The sum of all that was done.
+    pub effects: i64,
+    /// What is still set aside.
+    pub set_aside: i64,
+}
+
+/// How everything is once it has come to rest.
+pub struct Ending<'a> {
+    /// What the clients wanted.
+    pub intents: &'a [Intent],
+    /// What happened, in order of intents.
+    pub done: Vec<Done>,
+    /// The books of all stores.
+    pub books: Vec<Books>,
+}
+
+impl Oracle {
+    /// All properties, before anything has happened.
+    pub fn new(plan: &Plan, intents: &[Intent]) -> Oracle {
+        Oracle {
+            invariants: invariants::all(plan, intents),
+            knowledge: Knowledge::default(),
+        }
+    }
+
+    /// Something happened. An error is the property that does not hold.
+    pub fn take(&mut self, event: &Event) -> Result<(), String> {
+        self.knowledge.take(event);
+        let found = self.invariants.iter_mut().find_map(|invariant| {
+            invariant
+                .take(event)
+                .err()
+                .map(|what| format!("{}: {what}", invariant.name()))
+        });
+        found.map_or(Ok(()), Err)
+    }
+
+    /// Everything has come to rest: the properties that do not hold.
+    pub fn at_the_end(&mut self, ending: &Ending<'_>) -> Vec<String> {
+        let judge = |invariant: &mut Box<dyn Invariant>| {
+            invariant
+                .at_the_end(ending, &self.knowledge)
+                .err()
+                .map(|what| format!("{}: {what}", invariant.name()))
+        };
+        self.invariants.iter_mut().filter_map(judge).collect()
+    }
+}
+
+impl Knowledge {
+    fn take(&mut self, event: &Event) {
+        match event {
+            Event::Begun(_, intent) => *self.begun.entry(*intent).or_default() += 1,
+            Event::Opened(_, intent, id) => self.opened.entry(*intent).or_default().push(*id),
+            Event::Told(_, intent, told) => self.told.entry(*intent).or_default().push(told.clone()),
+            Event::Message(
+                _,
+                _,
+                Message::Ack {
+                    transaction,
+                    ack: AckKind::Hazard | AckKind::Contrary,
+                    ..
+                },
+            ) => {
+                self.deviated.insert(*transaction);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Ending<'_> {
+    /// Looks at everything.
+    pub fn of(world: &World) -> Ending<'_> {
+        let mut ending = Ending {
+            intents: &world.intents,
+            done: Vec::new(),
+            books: Vec::new(),
+        };
+        for participant in 0..world.plan.participants() {
+            let accounts = match world.database(participant) {
+                Some(database) => database.accounts(),
+                None => match world.ledger(participant) {
+                    Some(ledger) => ledger.accounts().clone(),
+                    None => continue,
+                },
+            };
+            let mut effects = 0;
+            for (branch, effect) in accounts.effects() {
+                effects += i64::from(effect.operation.amount) * i64::from(effect.times);
+                ending.done.push(Done {
+                    intent: effect.operation.intent,
+                    part: effect.operation.part,
+                    transaction: Transaction {
+                        coordinator: world.coordinator_of(branch.log),
+                        id: branch.transaction,
+                    },
+                    participant,
+                    times: effect.times,
+                });
+            }
+            let (change, set_aside) = (accounts.change(), accounts.set_aside());
+            ending.books.push(Books {
+                participant,
+                change,
+                effects,
+                set_aside,
+            });
+        }
+        ending.done.sort();
+        ending
+    }
+
+    /// What happened of an intent.
+    pub fn done_of(&self, intent: u32) -> &[Done] {
+        let from = self.done.partition_point(|done| done.intent < intent);
+        let to = self.done.partition_point(|done| done.intent <= intent);
+        &self.done[from..to]
+    }
+}

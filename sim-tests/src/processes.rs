@@ -1,0 +1,158 @@
+//! What the nodes run: the real coordinator, the real participant SDK, and applications.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use handfast_coordinator::error::{Error, Kind};
+use handfast_coordinator::index::MemoryIndex;
+use handfast_coordinator::runtime::Listener;
+use handfast_coordinator::{driver, service};
+use handfast_ids::LogId;
+use handfast_participant::journal::JournalOptions;
+use handfast_participant::participant::{Builder, SessionOptions};
+use handfast_participant::{Participant, ParticipantError};
+
+use crate::chaos::resource_name;
+use crate::disk::SimDisk;
+use crate::plan::Fault;
+use crate::stores::database::Database;
+use crate::stores::ledger::Ledger;
+use crate::trace::{Event, Node};
+use crate::world::{Service, World};
+
+const PORT: u16 = 7420;
+
+/// Where a node is.
+pub fn address(node: Node) -> IpAddr {
+    let (network, number) = match node {
+        Node::Coordinator(number) => (0, number),
+        Node::Participant(number) => (1, number),
+        Node::Client(number) => (2, number),
+    };
+    IpAddr::V4(Ipv4Addr::new(10, 0, network, number + 1))
+}
+
+/// Where a coordinator listens.
+pub fn listens_at(coordinator: u8) -> SocketAddr {
+    SocketAddr::new(address(Node::Coordinator(coordinator)), PORT)
+}
+
+/// A coordinator's process.
+pub async fn coordinator(world: Arc<World>, number: u8) {
+    let node = Node::Coordinator(number);
+    world.record(&Event::Started(node));
+    let disk = world.machine(node).expect("a coordinator has a disk").mount();
+    let why = match serve(&world, number, disk).await {
+        Ok(()) => "drained".to_owned(),
+        Err(error) => format!("{:?}: {}", error.kind, error.message),
+    };
+    world.ended(node, why);
+}
+
+/// Takes up the log and serves, as `handfast serve` does. A log is made once: afterwards an empty directory is an error.
+async fn serve(world: &World, number: u8, disk: SimDisk) -> Result<(), Error> {
+    let settings = &world.plan.settings;
+    if !world.has_log(number) {
+        let log = match driver::create_log(disk.clone(), settings).await {
+            // What came before was complete, and its process died before it could say so.
+            Err(error) if error.kind == Kind::Usage => {
+                handfast_wal::verify(&disk).await?.log_id.unwrap_or_default()
+            }
+            made => made?.to_bytes(),
+        };
+        world.log_was_made(number, LogId(u128::from_be_bytes(log)));
+    }
+    let unbound = |error: std::io::Error| Error::new(Kind::Address, error.to_string());
+    let listener = Listener::bind(listens_at(number)).await.map_err(unbound)?;
+    let history = settings.limits.history;
+    let ready = || world.starts_to_serve(number);
+    service::run(disk, |_, _| MemoryIndex::new(history), settings, listener, ready).await
+}
+
+/// A second process on a coordinator's directory: it must be refused.
+pub async fn second_coordinator(world: Arc<World>, number: u8) {
+    let disk = world
+        .machine(Node::Coordinator(number))
+        .expect("a coordinator has a disk")
+        .mount();
+    let (settings, phase) = (
+        &world.plan.settings,
+        tokio::sync::watch::channel(handfast_coordinator::runtime::Phase::Serving).0,
+    );
+    let (_handle, inbox) = driver::inbox(&settings.server);
+    let history = settings.limits.history;
+    let recovered = driver::recover(disk, |_, _| MemoryIndex::new(history), inbox, settings, phase).await;
+    if recovered.is_ok() && world.serves(number) {
+        world.violated(format!("two processes have taken up the log of c{number}"));
+    }
+}
+
+/// A participant's process.
+pub async fn participant(world: Arc<World>, number: u8) {
+    let node = Node::Participant(number);
+    world.record(&Event::Started(node));
+    let ended = match world.database(number).cloned() {
+        Some(database) => speak(&world, number, &database).await,
+        None => keep(&world, number).await,
+    };
+    let why = match ended {
+        Ok(()) => "shut down".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    world.ended(node, why);
+}
+
+/// A ledger takes part at one coordinator; its journal is on the node's disk.
+async fn keep(world: &World, number: u8) -> Result<(), ParticipantError> {
+    let disk = world
+        .machine(Node::Participant(number))
+        .expect("a participant has a disk")
+        .mount();
+    let ledger = Ledger::default();
+    let log = &world.plan.settings.log;
+    let journal = JournalOptions {
+        segment_bytes: log.segment_bytes,
+        buffer_bytes: log.buffer_bytes,
+        checkpoint_bytes: log.checkpoint_bytes,
+        branches: 1000,
+    };
+    let coordinator = number % world.plan.coordinators;
+    let participant = builder(number, coordinator)?
+        .journal_options(journal)
+        .staged_on(ledger.clone(), disk)
+        .await?;
+    world.ledger_starts(number, ledger);
+    participant.run(std::future::pending()).await
+}
+
+/// A process speaks for a database at every coordinator.
+async fn speak(world: &Arc<World>, number: u8, database: &Database) -> Result<(), ParticipantError> {
+    let work_survives = world.plan.has(Fault::LateWork);
+    let mut all = Vec::new();
+    for coordinator in 0..world.plan.coordinators {
+        let speaker = database.speaker(coordinator, work_survives);
+        let participant = builder(number, coordinator)?.resource(speaker.clone());
+        let joining = participant.handle();
+        world.serve(number, coordinator, Service { joining, speaker });
+        all.push(participant.run(std::future::pending()));
+    }
+    futures_util::future::try_join_all(all).await.map(drop)
+}
+
+fn builder(number: u8, coordinator: u8) -> Result<Builder, ParticipantError> {
+    let options = SessionOptions {
+        handshake_timeout: Duration::from_secs(2),
+        backoff_first: Duration::from_millis(50),
+        backoff_longest: Duration::from_millis(800),
+        goodbye_timeout: Duration::from_millis(500),
+    };
+    let builder = Participant::builder(&resource_name(number), [listens_at(coordinator).to_string()])?;
+    Ok(builder.session_options(options))
+}
+
+/// An application.
+pub async fn client(world: Arc<World>, number: u8) {
+    world.record(&Event::Started(Node::Client(number)));
+    crate::workload::run(&world, number).await;
+}

@@ -1,0 +1,316 @@
+//! What everybody in a run shares: the plan, the disks, the stores, the network's state, the trace and the oracle.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use handfast_ids::{LogId, StoreId};
+use handfast_participant::participant::Handle as Joining;
+use madsim::runtime::NodeHandle;
+use madsim::time::TimeHandle;
+use tokio::sync::mpsc;
+
+use crate::chaos::Wires;
+use crate::coverage::Coverage;
+use crate::disk::{Machine, Speed};
+use crate::intent::Intent;
+use crate::oracle::Oracle;
+use crate::plan::{Fault, Plan};
+use crate::random;
+use crate::stores::database::{Database, Speaker};
+use crate::stores::ledger::Ledger;
+use crate::trace::{Event, Node, Trace};
+
+/// What everybody shares.
+pub struct World {
+    /// What the seed stands for.
+    pub plan: Plan,
+    /// What the clients want.
+    pub intents: Vec<Intent>,
+    /// The disks of the coordinators, then those of the participants.
+    machines: Vec<Machine>,
+    /// The stores that outlive their processes, by participant.
+    databases: BTreeMap<u8, Database>,
+    /// The network's state.
+    pub wires: Mutex<Wires>,
+    /// How far each client is.
+    progress: Mutex<Vec<usize>>,
+    clients_done: AtomicUsize,
+    is_healed: AtomicBool,
+    processes: Mutex<Processes>,
+    exits: mpsc::UnboundedSender<Node>,
+    record: Mutex<Record>,
+}
+
+/// What lives and dies with a process.
+#[derive(Default)]
+struct Processes {
+    ledgers: BTreeMap<u8, Ledger>,
+    /// By participant and coordinator.
+    services: BTreeMap<(u8, u8), Service>,
+    logs: BTreeMap<LogId, u8>,
+    /// Coordinators that serve.
+    serving: BTreeSet<u8>,
+    /// Those that have started once.
+    clients: BTreeSet<u8>,
+}
+
+/// How applications reach a database in a transaction.
+#[derive(Clone)]
+pub struct Service {
+    /// To join.
+    pub joining: Joining,
+    /// To work.
+    pub speaker: Speaker,
+}
+
+struct Record {
+    trace: Trace,
+    oracle: Oracle,
+    coverage: Coverage,
+    failure: Option<String>,
+}
+
+impl World {
+    /// Everything as it is before anybody has started. Exits of processes are told to `exits`.
+    pub fn new(plan: Plan, server: &NodeHandle, exits: mpsc::UnboundedSender<Node>, is_kept: bool) -> World {
+        let intents = crate::workload::intents(&plan);
+        let disks = plan.coordinators + plan.participants();
+        let machine = |number: u8| {
+            let mut random = random::stream(plan.seed, ("disk", number));
+            let sync_max_ms = random.u64(1..8);
+            Machine::new(
+                random.u64(..),
+                Speed {
+                    sync_min_ms: 1,
+                    sync_max_ms,
+                },
+            )
+        };
+        let database = |number: u8| {
+            let store = StoreId(0xda7a_0000 + u128::from(number));
+            (number, Database::new(store, server.clone()))
+        };
+        World {
+            machines: (0..disks).map(machine).collect(),
+            databases: (plan.ledgers..plan.participants()).map(database).collect(),
+            wires: Mutex::new(Wires::new(&plan)),
+            progress: Mutex::new(vec![0; plan.clients.into()]),
+            clients_done: AtomicUsize::new(0),
+            is_healed: AtomicBool::new(false),
+            processes: Mutex::default(),
+            exits,
+            record: Mutex::new(Record {
+                trace: Trace::new(is_kept),
+                oracle: Oracle::new(&plan, &intents),
+                coverage: Coverage::default(),
+                failure: None,
+            }),
+            intents,
+            plan,
+        }
+    }
+
+    /// Something happened.
+    pub fn record(&self, event: &Event) {
+        let record = &mut *self.entries();
+        let at = TimeHandle::current().elapsed();
+        record.trace.take(at, event);
+        record.coverage.take(event);
+        if let Err(violation) = record.oracle.take(event) {
+            record.violated(at, violation);
+        }
+    }
+
+    /// A property does not hold.
+    pub fn violated(&self, violation: String) {
+        self.entries()
+            .violated(TimeHandle::current().elapsed(), violation);
+    }
+
+    /// The first property that did not hold.
+    pub fn failure(&self) -> Option<String> {
+        self.entries().failure.clone()
+    }
+
+    /// What the run leaves: trace, coverage and the first failure.
+    pub fn leave(&self) -> (Trace, Coverage, Option<String>) {
+        let record = &mut *self.entries();
+        let trace = std::mem::replace(&mut record.trace, Trace::new(false));
+        (trace, std::mem::take(&mut record.coverage), record.failure.take())
+    }
+
+    /// Judges the end.
+    pub fn judge(&self) {
+        let ending = crate::oracle::Ending::of(self);
+        let verdicts = self.entries().oracle.at_the_end(&ending);
+        for violation in verdicts {
+            self.violated(violation);
+        }
+    }
+
+    /// The disk of a coordinator or participant.
+    pub fn machine(&self, node: Node) -> Option<&Machine> {
+        match node {
+            Node::Coordinator(number) => self.machines.get(usize::from(number)),
+            Node::Participant(number) => self.machines.get(usize::from(self.plan.coordinators + number)),
+            Node::Client(_) => None,
+        }
+    }
+
+    /// The store of a participant, if it is one that outlives its process.
+    pub fn database(&self, participant: u8) -> Option<&Database> {
+        self.databases.get(&participant)
+    }
+
+    /// All of those.
+    pub fn databases(&self) -> &BTreeMap<u8, Database> {
+        &self.databases
+    }
+
+    /// The state of a ledger's process, if it runs.
+    pub fn ledger(&self, participant: u8) -> Option<Ledger> {
+        self.processes().ledgers.get(&participant).cloned()
+    }
+
+    /// A ledger's process has begun.
+    pub fn ledger_starts(&self, participant: u8, ledger: Ledger) {
+        self.processes().ledgers.insert(participant, ledger);
+    }
+
+    /// A database's process can be reached by applications.
+    pub fn serve(&self, participant: u8, coordinator: u8, service: Service) {
+        self.processes()
+            .services
+            .insert((participant, coordinator), service);
+    }
+
+    /// How applications reach a database, if its process runs.
+    pub fn service(&self, participant: u8, coordinator: u8) -> Option<Service> {
+        self.processes()
+            .services
+            .get(&(participant, coordinator))
+            .cloned()
+    }
+
+    /// A process is gone.
+    pub fn gone(&self, node: Node) {
+        match node {
+            Node::Coordinator(number) => {
+                self.processes().serving.remove(&number);
+            }
+            Node::Participant(number) => {
+                self.processes()
+                    .services
+                    .retain(|(participant, _), _| *participant != number);
+            }
+            Node::Client(_) => {}
+        }
+    }
+
+    /// A process has ended by itself.
+    pub fn ended(&self, node: Node, why: String) {
+        self.gone(node);
+        self.record(&Event::Ended(node, why));
+        // Without a supervisor the run is over.
+        let _ = self.exits.send(node);
+    }
+
+    /// A coordinator serves from here on.
+    pub fn starts_to_serve(&self, coordinator: u8) {
+        self.processes().serving.insert(coordinator);
+        self.record(&Event::Serves(Node::Coordinator(coordinator)));
+    }
+
+    /// Whether a coordinator serves.
+    pub fn serves(&self, coordinator: u8) -> bool {
+        self.processes().serving.contains(&coordinator)
+    }
+
+    /// Whether a coordinator's log was made.
+    pub fn has_log(&self, coordinator: u8) -> bool {
+        self.processes().logs.values().any(|owner| *owner == coordinator)
+    }
+
+    /// It was.
+    pub fn log_was_made(&self, coordinator: u8, log: LogId) {
+        self.processes().logs.insert(log, coordinator);
+    }
+
+    /// Whose log it is. Everybody's is known before it serves.
+    pub fn coordinator_of(&self, log: LogId) -> u8 {
+        self.processes().logs.get(&log).copied().unwrap_or(u8::MAX)
+    }
+
+    /// How many of its intents a client has begun.
+    pub fn begun(&self, client: u8) -> usize {
+        self.progress
+            .lock()
+            .expect("nothing panics while it holds this lock")[usize::from(client)]
+    }
+
+    /// Whether a client's process is not its first, told once for each process.
+    pub fn is_restarted(&self, client: u8) -> bool {
+        !self.processes().clients.insert(client)
+    }
+
+    /// A client goes on to its next intent.
+    pub fn advance(&self, client: u8) {
+        self.progress
+            .lock()
+            .expect("nothing panics while it holds this lock")[usize::from(client)] += 1;
+    }
+
+    /// A client has nothing left to do.
+    pub fn client_done(&self) {
+        self.clients_done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether no client has anything left to do.
+    pub fn clients_are_done(&self) -> bool {
+        self.clients_done.load(Ordering::Relaxed) >= usize::from(self.plan.clients)
+    }
+
+    /// Whether this fault may happen now.
+    pub fn may(&self, fault: Fault) -> bool {
+        self.plan.has(fault) && !self.is_healed()
+    }
+
+    /// Whether faults have stopped.
+    pub fn is_healed(&self) -> bool {
+        self.is_healed.load(Ordering::Relaxed)
+    }
+
+    /// Faults stop.
+    pub fn heal(&self) {
+        self.is_healed.store(true, Ordering::Relaxed);
+        for machine in &self.machines {
+            machine.heal();
+        }
+        self.wires
+            .lock()
+            .expect("nothing panics while it holds this lock")
+            .heal();
+        self.record(&Event::Healed);
+    }
+
+    fn processes(&self) -> MutexGuard<'_, Processes> {
+        self.processes
+            .lock()
+            .expect("nothing panics while it holds this lock")
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Record> {
+        self.record
+            .lock()
+            .expect("nothing panics while it holds this lock")
+    }
+}
+
+impl Record {
+    fn violated(&mut self, at: Duration, violation: String) {
+        self.trace.take(at, &Event::Violation(violation.clone()));
+        self.failure.get_or_insert(violation);
+    }
+}
