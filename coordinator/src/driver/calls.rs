@@ -59,8 +59,9 @@ impl Calls {
             }
             Some(Caller::Watcher(views)) => match reply {
                 Reply::View { view, last } => {
-                    let heard = views.send(Some(Ok(Watched { view, last }))).is_ok();
-                    if heard && !last {
+                    let _ = views.send(Some(Ok(Watched { view, last })));
+                    // One that is gone stays until it is taken out, so that the core hears of it too.
+                    if !last {
                         self.waiting.insert(call, Caller::Watcher(views));
                     }
                 }
@@ -82,5 +83,39 @@ impl Calls {
             .extract_if(.., |_, caller| is_gone(caller))
             .map(|(call, _)| call)
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use handfast_core::view::StateView;
+    use handfast_ids::{Epoch, Partition, TransactionId};
+
+    use super::*;
+    use crate::driver::inbox::answer;
+
+    fn view(last: bool) -> Reply {
+        let view = TransactionView {
+            transaction: TransactionId::new(1, Partition(0), Epoch(1), 1),
+            state: StateView::Active,
+            key: None,
+            branches: Vec::new(),
+            age_ms: 0,
+        };
+        Reply::View {
+            view: Box::new(view),
+            last,
+        }
+    }
+
+    #[test]
+    fn a_watcher_that_left_before_a_change_is_found_gone() {
+        let mut calls = Calls::default();
+        let (views, watched) = watch::channel(None);
+        calls.watcher(Call(1), views);
+        drop(watched);
+        calls.reply(Call(1), view(false), answer);
+        assert_eq!(calls.take_gone(), [Call(1)]);
+        assert_eq!(calls.len(), 0);
     }
 }
