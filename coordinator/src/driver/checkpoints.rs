@@ -27,27 +27,32 @@ pub struct Checkpoints {
     every_bytes: u64,
     /// Bytes that the log had written when the last one was begun.
     begun_at: u64,
+    /// Bytes behind the newest one that earlier processes had written.
+    replayed: u64,
     state: State,
 }
 
 impl Checkpoints {
-    /// One each time that the log has grown by `every_bytes`.
-    pub fn new(every_bytes: u64) -> Self {
+    /// One each time that the log has grown by `every_bytes`, of which `replayed` are there already.
+    pub fn new(every_bytes: u64, replayed: u64) -> Self {
         Checkpoints {
             every_bytes,
             begun_at: 0,
+            replayed,
             state: State::Idle,
         }
     }
 
     /// Whether it is time to take a snapshot, now that the log has written `bytes`.
     pub fn is_due(&self, bytes: u64) -> bool {
-        matches!(self.state, State::Idle) && bytes.saturating_sub(self.begun_at) >= self.every_bytes
+        let grown = bytes.saturating_sub(self.begun_at).saturating_add(self.replayed);
+        matches!(self.state, State::Idle) && grown >= self.every_bytes
     }
 
     /// Takes a snapshot; it is written once the log is durable to where it ends.
     pub fn begin(&mut self, snapshot: Snapshot, bytes: u64) {
         self.begun_at = bytes;
+        self.replayed = 0;
         self.state = State::Waiting(snapshot);
     }
 

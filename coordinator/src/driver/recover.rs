@@ -72,7 +72,7 @@ pub async fn recover<D: Disk, I: Index>(
         outbox: Outbox::new(outbox_settings(settings)),
         calls: Calls::default(),
         calls_limit: server.calls,
-        checkpoints: Checkpoints::new(settings.log.checkpoint_bytes),
+        checkpoints: Checkpoints::new(settings.log.checkpoint_bytes, opened.recovered.replayed_bytes),
         inbox,
         gathered: Vec::new(),
         effects,

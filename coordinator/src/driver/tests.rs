@@ -361,3 +361,24 @@ async fn what_does_not_fit_one_frame_follows_as_soon_as_there_is_room() {
     assert!(begun.elapsed() < limit, "{:?}", begun.elapsed());
     executing.abort();
 }
+
+#[tokio::test]
+async fn a_coordinator_that_never_runs_for_long_writes_checkpoints_all_the_same() {
+    let mut settings = settings();
+    settings.log.checkpoint_bytes = 6 << 10;
+    let disk = MemoryDisk::default();
+    create_log(disk.clone(), &settings).await.unwrap();
+    // A life ends before its first look at the log's growth, and has written no more than its epoch.
+    for _ in 0..40 {
+        let cluster = Cluster::on(disk.clone(), &settings).await;
+        cluster.running.abort();
+        let _ = cluster.running.await;
+    }
+    let cluster = Cluster::on(disk.clone(), &settings).await;
+    let written = async {
+        while cluster.disk.checkpoints() == 0 {
+            runtime::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    soon(written).await;
+}

@@ -31,6 +31,8 @@ pub struct Recovered {
     pub last: Lsn,
     /// How many records and checkpoint records the visitor got.
     pub visited: u64,
+    /// The bytes of the segments that hold records behind the checkpoint: what a restart has to read.
+    pub replayed_bytes: u64,
     /// The torn tail that was cut: file, first byte, byte behind the last.
     pub cut: Option<(String, u64, u64)>,
 }
@@ -122,10 +124,18 @@ impl<D: Disk> Log<D> {
         };
         let cut = settle(&disk, &log_id, &report, open).await?;
         let spare = reserve(&disk, &options, report.spare).await?;
+        let checkpoint = report.checkpoints.last().map(|checkpoint| checkpoint.through);
+        let behind = |segment: &&SegmentReport| segment.last > checkpoint.unwrap_or(Lsn::ZERO);
         let recovered = Recovered {
-            checkpoint: report.checkpoints.last().map(|checkpoint| checkpoint.through),
+            checkpoint,
             last: report.last(),
             visited,
+            replayed_bytes: report
+                .segments
+                .iter()
+                .filter(behind)
+                .map(|segment| segment.bytes)
+                .sum(),
             cut,
         };
         tracing::info!(last = recovered.last.0, visited, spare, "log opened");
