@@ -17,6 +17,16 @@ pub use tokio::time::{Instant, sleep_until, timeout};
 /// How often a connection is pinged by HTTP/2, so that a half-open one is noticed even when no session runs over it.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
+/// The longest message that is taken from a coordinator, and the longest frame that is ever sent to one.
+pub const MAX_FRAME_BYTES: usize = 64 << 20;
+
+/// `after` from now; a year from now if that is further than the clock reaches.
+pub fn from_now(after: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    let now = Instant::now();
+    now.checked_add(after).unwrap_or_else(|| now + YEAR)
+}
+
 /// 128 random bits.
 #[cfg(not(madsim))]
 #[allow(

@@ -21,16 +21,17 @@ use super::outbox::Outbox;
 use crate::participant::{Counters, EnlistCommand, ParticipantError, SessionOptions};
 use crate::resource::SeenLog;
 use crate::runtime;
+use crate::runtime::MAX_FRAME_BYTES;
 use crate::runtime::link::{Incoming, SessionLink};
 
 /// Frames handed to the transport and not yet taken by it. Everything else gathers in the outbox.
 pub(super) const FRAMES_AHEAD: usize = 2;
-/// The longest first frame; the coordinator's own limit is not known before its welcome.
-const HELLO_FRAME_BYTES: usize = 1 << 20;
+/// The longest first frame: the coordinator's own limit is not known before its welcome, and is at least twice as much.
+const HELLO_FRAME_BYTES: usize = 32 << 10;
 /// Limits that a coordinator names are kept within these.
 const HEARTBEAT_MS: std::ops::RangeInclusive<u64> = 10..=60_000;
 const SCAN_PERIOD_MS: std::ops::RangeInclusive<u64> = 10..=3_600_000;
-const FRAME_BYTES: std::ops::RangeInclusive<u64> = 4096..=(64 << 20);
+const FRAME_BYTES: std::ops::RangeInclusive<u64> = 4096..=MAX_FRAME_BYTES as u64;
 
 /// How a session ended.
 pub(crate) enum End {
@@ -121,7 +122,7 @@ impl Dialer {
             .map_err(|_| lost("the transport took no frame".to_owned()))?;
 
         let handshake = async {
-            let mut client = ParticipantsClient::new(channel);
+            let mut client = ParticipantsClient::new(channel).max_decoding_message_size(MAX_FRAME_BYTES);
             let mut link = SessionLink::new(&self.resource);
             let outbound = link.outgoing(ReceiverStream::new(receiver));
             let mut inbound = link.incoming(client.session(outbound).await?.into_inner());

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use handfast_participant::ids::{Generation, StoreId};
+use handfast_participant::ids::{BranchId, Generation, StoreId};
 use handfast_participant::participant::{EnlistError, Handle, SessionOptions};
 use handfast_participant::proto::v1::{
     AckKind, DecisionKind, EnlistResult, InDoubtPhase, Prepare, SessionResponse, VoteKind,
@@ -220,6 +220,40 @@ async fn a_prepare_past_its_deadline_is_dropped_without_a_vote() {
     }
     assert_eq!(session.abort(1).await, AckKind::Done);
     assert!(session.votes_by_frame.is_empty());
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_frame_with_an_operation_as_long_as_a_coordinator_may_allow_is_taken() {
+    let fake = Fake::start().await;
+    let (_store, _handle, task) = start(&fake);
+    let mut session = fake.accept().await;
+    session.welcome().await;
+    session.prepare([1], &Bytes::from(vec![0; 33 << 20])).await;
+    assert_eq!(session.vote(1).await.kind(), VoteKind::Prepared);
+    task.abort();
+}
+
+#[tokio::test]
+async fn the_first_frame_fits_whatever_limit_the_coordinator_has() {
+    let fake = Fake::start().await;
+    let store = Arc::new(Store::default());
+    let branch = |number| BranchKey {
+        log: crate::fake::LOG,
+        transaction: transaction(number),
+        branch: BranchId(0),
+    };
+    store.prepared.lock().unwrap().extend((0..5_000).map(branch));
+    let participant = Participant::builder("orders-db", [&fake.address])
+        .unwrap()
+        .resource(store);
+    let task = tokio::spawn(participant.run(std::future::pending()));
+    let mut session = fake.accept().await;
+    // A coordinator takes 64 KiB at least, and a line takes 50 bytes.
+    let first = session.lines.len();
+    assert!((1..=1_000).contains(&first), "{first}");
+    session.welcome().await;
+    assert_eq!(session.scan().await.len(), 5_000);
     task.abort();
 }
 
