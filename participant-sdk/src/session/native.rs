@@ -14,10 +14,11 @@ use super::call_queue::CallQueue;
 use super::engine::{Engine, EngineError, Opened, PrepareRequest, Progress};
 use super::outbox::Outbox;
 use super::recent::RecentVotes;
+use crate::failpoint;
 use crate::resource::{
     BranchKey, Completion, Decision, Refusal, Resource, ResourceError, ScanLine, SeenLog, StoreIdentity, Vote,
 };
-use crate::{failpoint, runtime};
+use crate::runtime::{self, Instant};
 
 /// Prepares and decisions that wait for their turn; with more, no further frame is taken in.
 const QUEUED_CALLS: usize = 20_000;
@@ -45,7 +46,8 @@ pub struct Native<R: Resource> {
     running: FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>,
     preparing: BTreeMap<BranchKey, AbortHandle>,
     deciding: BTreeMap<BranchKey, Decision>,
-    prepares: CallQueue<PrepareRequest>,
+    /// Each with the end of its time, which runs while it waits.
+    prepares: CallQueue<(Instant, PrepareRequest)>,
     decisions: CallQueue<Decision>,
     forgets: Vec<BranchKey>,
     is_forgetting: bool,
@@ -207,7 +209,8 @@ impl<R: Resource> Engine for Native<R> {
             return;
         }
         if !self.preparing.contains_key(&branch) && !self.deciding.contains_key(&branch) {
-            self.prepares.push(branch, request);
+            let deadline = runtime::from_now(request.timeout);
+            self.prepares.push(branch, (deadline, request));
         }
     }
 
@@ -253,9 +256,13 @@ impl<R: Resource> Engine for Native<R> {
             self.run_decision(branch, decision);
         }
         while self.preparing.len() < self.concurrency.prepares
-            && let Some((_, request)) = self.prepares.pop()
+            && let Some((_, (deadline, request))) = self.prepares.pop()
         {
-            self.run_prepare(request);
+            let timeout = deadline.saturating_duration_since(Instant::now());
+            // Nobody wants a vote any more: the coordinator aborts, or has aborted.
+            if !timeout.is_zero() {
+                self.run_prepare(PrepareRequest { timeout, ..request });
+            }
         }
         if !self.is_forgetting && !self.forgets.is_empty() {
             self.run_forget();

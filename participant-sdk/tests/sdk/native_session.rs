@@ -224,6 +224,32 @@ async fn a_prepare_past_its_deadline_is_dropped_without_a_vote() {
 }
 
 #[tokio::test]
+async fn the_time_of_a_prepare_runs_while_it_waits_for_its_turn() {
+    let fake = Fake::start().await;
+    let (store, _handle, task) = start(&fake);
+    let mut session = fake.accept().await;
+    session.welcome().await;
+    let prepare = |number| Prepare {
+        transaction_id: id(number),
+        operation: Some(operation("hang")),
+        timeout_ms: 200,
+        ..Default::default()
+    };
+    // In turns of their own they would hang for a hundred times as long.
+    let prepares = (0..100 * PREPARES as u32).map(prepare).collect();
+    session
+        .send(SessionResponse {
+            prepares,
+            ..Default::default()
+        })
+        .await;
+    session.prepare([1000], &operation("work")).await;
+    assert_eq!(session.vote(1000).await.kind(), VoteKind::Prepared);
+    assert_eq!(store.prepares.load(Ordering::SeqCst), PREPARES + 1);
+    task.abort();
+}
+
+#[tokio::test]
 async fn a_frame_with_an_operation_as_long_as_a_coordinator_may_allow_is_taken() {
     let fake = Fake::start().await;
     let (_store, _handle, task) = start(&fake);
