@@ -239,12 +239,40 @@ impl Settings {
             ("server.hello_timeout_ms", self.server.hello_timeout_ms),
             ("server.inbox_inputs", self.server.inbox_inputs as u64),
             ("server.calls", self.server.calls as u64),
+            ("server.sessions", self.server.sessions as u64),
+            ("server.session_backlog", self.server.session_backlog as u64),
             ("limits.transactions", self.limits.transactions as u64),
             ("limits.resources", self.limits.resources as u64),
             ("log.checkpoint_bytes", self.log.checkpoint_bytes),
         ];
         if let Some((name, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
             return refuse(format!("{name} is 0; give at least 1"));
+        }
+        let places = [
+            ("server.inbox_inputs", self.server.inbox_inputs),
+            ("server.sessions", self.server.sessions),
+        ];
+        if let Some((name, value)) = places.into_iter().find(|(_, value)| *value > PLACES) {
+            return refuse(format!("{name} is {value}; give at most {PLACES}"));
+        }
+        if self.limits.operation_bytes > OPERATION_BYTES {
+            return refuse(format!(
+                "limits.operation_bytes is {}, and participants take frames with operations of up to {OPERATION_BYTES}; \
+                 lower it",
+                self.limits.operation_bytes
+            ));
+        }
+        let record = self
+            .limits
+            .branches_per_transaction
+            .saturating_mul(BRANCH_RECORD_BYTES)
+            .saturating_add(RECORD_OVERHEAD_BYTES);
+        if record > self.log.buffer_bytes || record as u64 > self.log.segment_bytes / 2 {
+            return refuse(format!(
+                "the record of a transaction with limits.branches_per_transaction needs {record} bytes: \
+                 log.buffer_bytes is {} and log.segment_bytes {}, give at least as much and twice as much",
+                self.log.buffer_bytes, self.log.segment_bytes
+            ));
         }
         let room = self.limits.operation_bytes + FRAME_OVERHEAD_BYTES;
         if self.server.frame_bytes < room {
@@ -260,6 +288,18 @@ impl Settings {
         Ok(())
     }
 }
+
+/// The most of what is counted with a semaphore, which has its own bound.
+const PLACES: usize = u32::MAX as usize;
+
+/// The longest operation that may be allowed: with it and what else gathers, a frame is one that participants take.
+const OPERATION_BYTES: usize = 32 << 20;
+
+/// What the record of a transaction takes for each branch at most: number, name and store.
+const BRANCH_RECORD_BYTES: usize = 96;
+
+/// What a record takes beside the branches: id, key, reason and words, or evidence.
+const RECORD_OVERHEAD_BYTES: usize = 16 << 10;
 
 /// What a frame needs beside the longest operation.
 const FRAME_OVERHEAD_BYTES: usize = 64 << 10;

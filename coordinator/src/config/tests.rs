@@ -56,6 +56,31 @@ fn settings_that_contradict_each_other_are_refused() {
     assert!(error.message.contains("operation_bytes"), "{error}");
 }
 
+/// Each would end the process later: with an overflow, at a bound of a library, or at the first record that does not fit.
+#[test]
+fn what_would_end_the_process_later_is_refused_now() {
+    let largest = usize::MAX.to_string();
+    let cases = [
+        ("SERVER__SESSION_BACKLOG", "0", "server.session_backlog"),
+        ("SERVER__INBOX_INPUTS", &largest[..18], "server.inbox_inputs"),
+        ("SERVER__SESSIONS", &largest[..18], "server.sessions"),
+        (
+            "LIMITS__OPERATION_BYTES",
+            &largest[..18],
+            "limits.operation_bytes",
+        ),
+        ("LIMITS__BRANCHES_PER_TRANSACTION", "1000000", "log.buffer_bytes"),
+        ("LOG__BUFFER_BYTES", "65536", "log.buffer_bytes"),
+        ("LOG__SEGMENT_BYTES", "65536", "log.segment_bytes"),
+    ];
+    for (name, value, named) in cases {
+        let environment = variables(&[(&format!("HANDFAST_{name}"), value)]);
+        let error = Settings::from_sources(None, environment, &Flags::default()).unwrap_err();
+        assert_eq!(error.kind, Kind::Usage, "{name}");
+        assert!(error.message.contains(named), "{name}: {error}");
+    }
+}
+
 #[test]
 fn a_missing_file_is_named() {
     let path = Path::new("/nonexistent/handfast.toml");

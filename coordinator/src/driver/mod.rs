@@ -322,7 +322,7 @@ impl<D: Disk, I: Index> Driver<D, I> {
             return Ok(());
         }
         tracing::info!("draining: new transactions are refused, decided ones are delivered");
-        self.drain_until = Some(Moment(now.0 + self.drain_timeout_ms));
+        self.drain_until = Some(Moment(now.0.saturating_add(self.drain_timeout_ms)));
         self.phase.send_replace(Phase::Draining);
         self.handle(now, Event::Drain)
     }

@@ -74,7 +74,7 @@ impl Coordinator {
         // Small segments make a start quick.
         command
             .env("HANDFAST_LOG__SEGMENT_BYTES", "1048576")
-            .env("HANDFAST_LOG__BUFFER_BYTES", "262144");
+            .env("HANDFAST_LOG__BUFFER_BYTES", "524288");
         command.envs(variables.iter().copied());
         let mut child = command
             .stdout(Stdio::piped())
