@@ -24,10 +24,10 @@ impl Backoff {
     /// The next wait: between half and all of a bound that doubles each time.
     pub(crate) fn wait(&mut self) -> Duration {
         let bound = self.next.min(self.longest);
-        self.next = (bound * 2).min(self.longest);
+        self.next = bound.saturating_mul(2).min(self.longest);
         let half = bound / 2;
         let span = u128::max(half.as_nanos(), 1);
-        half + Duration::from_nanos((runtime::random_bits() % span) as u64)
+        half + Duration::from_nanos(u64::try_from(runtime::random_bits() % span).unwrap_or(u64::MAX))
     }
 
     /// After a success the next wait is the first one again.

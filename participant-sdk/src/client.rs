@@ -41,6 +41,7 @@ use std::time::Duration;
 use handfast_proto::ids::{IdempotencyKey, InvalidName, TransactionId};
 use handfast_proto::{convert, v1};
 
+use crate::runtime;
 use call::{Ambiguity, Caller, Tries};
 
 pub use active::ActiveTransaction;
@@ -125,7 +126,7 @@ impl Client {
             None => Ambiguity::GiveUp,
         };
         let tries = Tries {
-            patience: timeout + self.options().answer_margin,
+            patience: timeout.saturating_add(self.options().answer_margin),
             ambiguity,
         };
         let request = transaction.into_wire()?;
@@ -155,7 +156,7 @@ impl Client {
                 "only a transaction with a key can be asked for again: give it one",
             ));
         }
-        let give_up_at = crate::runtime::Instant::now() + patience;
+        let give_up_at = runtime::from_now(patience);
         let mut backoff = self.caller.backoff();
         let mut unknown = None;
         loop {
@@ -167,11 +168,11 @@ impl Client {
                 (Err(error), Some(_)) => Some(Outcome::unknown(None, error.to_string())),
                 (Err(error), None) => return Err(error),
             };
-            let wait = backoff.wait();
-            if crate::runtime::Instant::now() + wait >= give_up_at {
+            let again_at = runtime::from_now(backoff.wait());
+            if again_at >= give_up_at {
                 return Ok(unknown.expect("set right above"));
             }
-            crate::runtime::sleep_until(crate::runtime::Instant::now() + wait).await;
+            runtime::sleep_until(again_at).await;
         }
     }
 

@@ -26,7 +26,7 @@ use handfast_proto::ids::{InstanceId, ResourceName};
 use tokio::sync::mpsc;
 
 use crate::backoff::Backoff;
-use crate::runtime::{self, Instant};
+use crate::runtime;
 use crate::session::{Dialer, End, Engine, HeldBranches};
 
 pub use builder::Builder;
@@ -173,6 +173,6 @@ impl<E: Engine> Participant<E> {
 async fn is_over_within(wait: Duration, shutdown: Pin<&mut impl Future<Output = ()>>) -> bool {
     tokio::select! { biased;
         () = shutdown => true,
-        () = runtime::sleep_until(Instant::now() + wait) => false,
+        () = runtime::sleep_until(runtime::from_now(wait)) => false,
     }
 }

@@ -93,7 +93,7 @@ impl ActiveTransaction {
     }
 
     fn tries(&self) -> Tries {
-        let patience = self.timeout + self.caller.options().answer_margin;
+        let patience = self.timeout.saturating_add(self.caller.options().answer_margin);
         Tries {
             patience,
             ambiguity: Ambiguity::TryAgain,

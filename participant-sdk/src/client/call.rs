@@ -97,13 +97,12 @@ impl Caller {
         S: FnMut(Connected, Duration) -> F,
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let give_up_at = Instant::now() + tries.patience;
+        let give_up_at = runtime::from_now(tries.patience);
         let mut backoff = self.backoff();
         let mut ambiguous = None;
         let may_repeat = tries.ambiguity == Ambiguity::TryAgain;
         loop {
-            let remaining = give_up_at.saturating_duration_since(Instant::now());
-            let (error, hint, may_pass) = match self.one_try(remaining, may_repeat, &mut send).await {
+            let (error, hint, may_pass) = match self.one_try(give_up_at, may_repeat, &mut send).await {
                 Try::Answered(answer) => return Ok(answer),
                 Try::Refused(failure) => {
                     let may_pass = failure.reason.advice() == Advice::Retry;
@@ -120,7 +119,8 @@ impl Caller {
                 }
             };
             let wait = backoff.wait().max(hint.unwrap_or_default());
-            if !may_pass || Instant::now() + wait >= give_up_at {
+            let again_at = runtime::from_now(wait);
+            if !may_pass || again_at >= give_up_at {
                 return Err(match (ambiguous, error) {
                     (Some(_), CallError::Refused(failure)) => CallError::Ambiguous(format!(
                         "an earlier try may have been executed; then: {failure}"
@@ -129,19 +129,23 @@ impl Caller {
                     (_, error) => error,
                 });
             }
-            runtime::sleep_until(Instant::now() + wait).await;
+            runtime::sleep_until(again_at).await;
         }
     }
 
-    async fn one_try<T, F, S>(&self, remaining: Duration, may_repeat: bool, send: &mut S) -> Try<T>
+    async fn one_try<T, F, S>(&self, give_up_at: Instant, may_repeat: bool, send: &mut S) -> Try<T>
     where
         S: FnMut(Connected, Duration) -> F,
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let (connected, life) = match self.connected(remaining).await {
-            Ok(connected) => connected,
-            Err(unreachable) => return Try::NotSent(unreachable.to_string()),
+        let remaining = give_up_at.saturating_duration_since(Instant::now());
+        // Others may be connecting, one after the other; their waits are not to be added to this one's.
+        let (connected, life) = match runtime::timeout(remaining, self.connected(remaining)).await {
+            Ok(Ok(connected)) => connected,
+            Ok(Err(unreachable)) => return Try::NotSent(unreachable.to_string()),
+            Err(_) => return Try::NotSent("no connection in time".to_owned()),
         };
+        let remaining = give_up_at.saturating_duration_since(Instant::now());
         let sent = link::call(may_repeat, || send(connected.clone(), remaining));
         let status = match runtime::timeout(remaining, sent).await {
             Ok(Ok(response)) => return Try::Answered(response.into_inner()),
@@ -179,7 +183,8 @@ impl Caller {
         let channel = connection.channel.clone().expect("made right above");
         Ok((
             Connected {
-                transactions: TransactionsClient::new(channel),
+                transactions: TransactionsClient::new(channel)
+                    .max_decoding_message_size(runtime::MAX_FRAME_BYTES),
             },
             connection.life,
         ))

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use handfast_proto::ids::TransactionId;
+use handfast_proto::status::{Advice, Failure};
 use handfast_proto::v1;
 use tonic::Streaming;
 
@@ -54,8 +55,12 @@ impl Watch {
                     }
                 }
                 interrupted => {
+                    let failure = interrupted.as_ref().err().and_then(Failure::from_status);
+                    if let Some(failure) = failure.filter(stays) {
+                        return Err(failure.into());
+                    }
                     tracing::debug!(?interrupted, id = %self.id, "a watch was interrupted");
-                    runtime::sleep_until(runtime::Instant::now() + self.backoff.wait()).await;
+                    runtime::sleep_until(runtime::from_now(self.backoff.wait())).await;
                 }
             }
         }
@@ -88,6 +93,11 @@ impl fmt::Debug for Watch {
             .field("ended", &self.ended)
             .finish_non_exhaustive()
     }
+}
+
+/// Asked again, the answer would be the same.
+fn stays(failure: &Failure) -> bool {
+    matches!(failure.reason.advice(), Advice::FixRequest | Advice::Operator)
 }
 
 fn is_final(state: v1::TransactionState) -> bool {

@@ -253,3 +253,45 @@ async fn a_watch_goes_on_after_a_lost_stream_until_the_transaction_has_ended() {
         [v1::TransactionState::Preparing, v1::TransactionState::Ended]
     );
 }
+
+#[tokio::test]
+async fn a_watch_that_is_refused_says_so_and_one_that_may_pass_goes_on() {
+    let tries = AtomicUsize::new(0);
+    let fake = Fake::scripted(move |_| match tries.fetch_add(1, Ordering::Relaxed) {
+        0 => refused(Reason::TooManyWaiters),
+        1 => refused(Reason::NotMine),
+        _ => committed(),
+    })
+    .await;
+    let mut watch = client(&fake.address).watch(transaction(1));
+    let error = soon("a refusal", watch.next()).await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::NotMine));
+}
+
+#[tokio::test]
+async fn the_longest_times_are_no_overflow() {
+    let fake = Fake::scripted(|_| committed()).await;
+    let mut options = ClientOptions::new([&fake.address]);
+    (options.answer_margin, options.read_patience) = (Duration::MAX, Duration::MAX);
+    (options.backoff_first, options.backoff_longest) = (Duration::MAX, Duration::MAX);
+    let client = Client::with_options(options).unwrap();
+    let patient = keyed().timeout(Duration::MAX);
+    let outcome = client.execute_until_known(patient, Duration::MAX).await;
+    assert!(matches!(outcome, Ok(Outcome::Committed { .. })), "{outcome:?}");
+    let active = client.begin(Some(Duration::MAX)).await.unwrap();
+    let outcome = active.commit(Wait::Decided).await;
+    assert!(matches!(outcome, Ok(Outcome::Committed { .. })), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn an_answer_longer_than_the_transport_takes_by_itself_is_taken() {
+    let fake = Fake::scripted(|_| {
+        committed().map(|result| v1::TransactionResult {
+            message: "x".repeat(5 << 20),
+            ..result
+        })
+    })
+    .await;
+    let outcome = soon("an outcome", client(&fake.address).execute(work())).await;
+    assert!(matches!(outcome, Ok(Outcome::Committed { .. })), "{outcome:?}");
+}

@@ -382,9 +382,18 @@ impl Transactions for Service {
 
     type WatchStream = ReceiverStream<Result<v1::WatchResponse, Status>>;
 
-    /// Tells one state and then loses the stream, as if the coordinator had been killed; the second time it has ended.
+    /// Tells one state and then loses the stream, as if the coordinator had been killed; the second time it has ended. A
+    /// refusal comes in the stream, as it does from a coordinator.
     async fn watch(&self, _: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let result = (self.script)(Ask::Get)?;
+        let (sender, receiver) = mpsc::channel(1);
+        let full = |_| Status::internal("a new channel has room");
+        let result = match (self.script)(Ask::Get) {
+            Ok(result) => result,
+            Err(status) => {
+                sender.try_send(Err(status)).map_err(full)?;
+                return Ok(Response::new(ReceiverStream::new(receiver)));
+            }
+        };
         let mut transaction = v1::Transaction {
             transaction_id: result.transaction_id,
             ..Default::default()
@@ -394,13 +403,10 @@ impl Transactions for Service {
             true => v1::TransactionState::Ended,
             false => v1::TransactionState::Preparing,
         });
-        let (sender, receiver) = mpsc::channel(1);
         let response = v1::WatchResponse {
             transaction: Some(transaction),
         };
-        sender
-            .try_send(Ok(response))
-            .map_err(|_| Status::internal("a new channel has room"))?;
+        sender.try_send(Ok(response)).map_err(full)?;
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }
