@@ -31,16 +31,18 @@ pub struct Connect {
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest answer that is taken: a page of transactions with thousands of branches and their evidence is long.
+const ANSWER_BYTES: usize = 64 << 20;
 
 impl Connect {
     /// A client of what operators call.
     pub async fn admin(&self) -> Result<AdminClient<Channel>, Error> {
-        Ok(AdminClient::new(self.channel().await?))
+        Ok(AdminClient::new(self.channel().await?).max_decoding_message_size(ANSWER_BYTES))
     }
 
     /// A client of what applications call.
     pub async fn transactions(&self) -> Result<TransactionsClient<Channel>, Error> {
-        Ok(TransactionsClient::new(self.channel().await?))
+        Ok(TransactionsClient::new(self.channel().await?).max_decoding_message_size(ANSWER_BYTES))
     }
 
     async fn channel(&self) -> Result<Channel, Error> {
