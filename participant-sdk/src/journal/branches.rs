@@ -23,6 +23,8 @@ pub enum BranchState {
         operation: Bytes,
         /// The record.
         at: u64,
+        /// Which of the promises that this process has noted: their order, also for those out of a checkpoint.
+        number: u64,
     },
     /// Done. The marker.
     Committed {
@@ -44,6 +46,8 @@ pub(crate) struct State<S> {
     pub seen: BTreeMap<LogId, SeenLog>,
     pub store: Option<(StoreId, Generation)>,
     prepared: usize,
+    /// Promises noted so far.
+    promises: u64,
 }
 
 impl<S: Staged> State<S> {
@@ -54,6 +58,7 @@ impl<S: Staged> State<S> {
             seen: BTreeMap::new(),
             store: None,
             prepared: 0,
+            promises: 0,
         }
     }
 
@@ -122,9 +127,14 @@ impl<S: Staged> State<S> {
     /// Notes a promise whose reservation was made.
     pub fn prepared(&mut self, at: u64, branch: BranchKey, seen: SeenLog, operation: Bytes) {
         self.witness(seen);
-        let before = self
-            .branches
-            .insert(branch, BranchState::Prepared { operation, at });
+        self.promises += 1;
+        let number = self.promises;
+        let promise = BranchState::Prepared {
+            operation,
+            at,
+            number,
+        };
+        let before = self.branches.insert(branch, promise);
         assert!(before.is_none(), "{branch} is promised once, and was {before:?}");
         self.prepared += 1;
     }
@@ -161,9 +171,11 @@ impl<S: Staged> State<S> {
         for (branch, state) in &self.branches {
             let (branch, seen) = (*branch, self.seen_of(branch.log));
             match state {
-                BranchState::Prepared { operation, at } => {
+                BranchState::Prepared {
+                    operation, number, ..
+                } => {
                     promises.push((
-                        *at,
+                        *number,
                         Record::Prepared {
                             branch,
                             seen,
@@ -175,7 +187,7 @@ impl<S: Staged> State<S> {
                 BranchState::Aborted { .. } => records.push(Record::Aborted { branch, seen }.encode()),
             }
         }
-        promises.sort_by_key(|(at, _)| *at);
+        promises.sort_by_key(|(number, _)| *number);
         records.extend(promises.iter().map(|(_, promise)| promise.encode()));
         records
     }

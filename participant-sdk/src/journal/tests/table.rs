@@ -204,3 +204,25 @@ async fn a_second_process_on_the_journal_is_refused() {
         Err(JournalError::Log(WalError::Locked))
     ));
 }
+
+/// Such as a service that reserves the next free seat.
+#[test]
+fn promises_out_of_a_checkpoint_keep_their_order_in_the_next_one() {
+    let mut state = State::new(Tally::default());
+    let promised = [3, 1, 2].map(branch);
+    for branch in promised {
+        let operation = Bytes::from_static(b"work");
+        let record = Record::Prepared {
+            branch,
+            seen: seen(5),
+            operation,
+        };
+        state.fold(0, record).unwrap();
+    }
+    let order = |record: &Vec<u8>| match Record::decode(record).unwrap() {
+        Record::Prepared { branch, .. } => Some(branch),
+        _ => None,
+    };
+    let again: Vec<_> = state.snapshot().iter().filter_map(order).collect();
+    assert_eq!(again, promised);
+}
