@@ -1,1 +1,36 @@
-fn main() {}
+//! The command line of the checks that are too long for a test run: `cargo sim`.
+
+use clap::Parser;
+use handfast_sim::model::ModelArgs;
+
+/// Handfast under scrutiny.
+///
+/// All but `model` run the real programs in a simulated world, and exist only in the build that `cargo sim` makes.
+#[derive(Parser, Debug)]
+#[command(name = "cargo sim", arg_required_else_help = true)]
+enum Cli {
+    Model(ModelArgs),
+    #[cfg(madsim)]
+    Run(handfast_sim::commands::Run),
+    #[cfg(madsim)]
+    Replay(handfast_sim::commands::Replay),
+    #[cfg(madsim)]
+    Determinism(handfast_sim::commands::Determinism),
+    #[cfg(madsim)]
+    #[command(hide = true)]
+    Worker(handfast_sim::commands::Worker),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse() {
+        Cli::Model(model) => model.run(),
+        #[cfg(madsim)]
+        Cli::Run(run) => run.run(),
+        #[cfg(madsim)]
+        Cli::Replay(replay) => replay.run(),
+        #[cfg(madsim)]
+        Cli::Determinism(determinism) => determinism.run(),
+        #[cfg(madsim)]
+        Cli::Worker(worker) => worker.run(),
+    }
+}

@@ -1,0 +1,44 @@
+//! Handfast under scrutiny: the protocol core under a model checker, and the real coordinator with the real participant
+//! SDK under deterministic simulation.
+//!
+//! The simulation runs on one thread, with simulated disks, network, clock and crashes, from a seed that replays byte for
+//! byte. It exists only in builds with `--cfg madsim`, which `cargo sim` makes.
+//!
+//! What must never live here: anything that the product needs. Nobody imports this crate.
+
+pub mod model;
+
+#[cfg(madsim)]
+pub mod chaos;
+#[cfg(madsim)]
+pub mod cluster;
+#[cfg(madsim)]
+pub mod commands;
+#[cfg(madsim)]
+pub mod coverage;
+#[cfg(madsim)]
+pub mod disk;
+#[cfg(madsim)]
+pub mod intent;
+#[cfg(madsim)]
+pub mod invariants;
+#[cfg(madsim)]
+pub mod nemesis;
+#[cfg(madsim)]
+pub mod oracle;
+#[cfg(madsim)]
+pub mod plan;
+#[cfg(madsim)]
+pub mod processes;
+#[cfg(madsim)]
+pub mod random;
+#[cfg(madsim)]
+pub mod run;
+#[cfg(madsim)]
+pub mod stores;
+#[cfg(madsim)]
+pub mod trace;
+#[cfg(madsim)]
+pub mod workload;
+#[cfg(madsim)]
+pub mod world;
