@@ -15,6 +15,9 @@ use crate::server::{self, Services};
 /// How long open calls may take to end once the driver has.
 const CALLS_END: std::time::Duration = std::time::Duration::from_secs(2);
 
+/// How long the driver may take to end once the transport has. It has much to let go of.
+const DRIVER_END: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Runs a coordinator on this disk and this address. `ready` is called once clients are served.
 ///
 /// The real program and the simulator both start here. An error is the end: the process must exit.
@@ -33,21 +36,24 @@ pub async fn run<D: Disk, I: Index>(
     let services = Services::new(&handle, settings);
     let transport = runtime::spawn(runtime::serve(listener, services, phases));
     let signals = runtime::spawn(server::drain_when_asked(termination, handle));
-    let driver = runtime::spawn(driver.run());
+    let mut driver = runtime::spawn(driver.run());
     ready();
 
-    // The driver decides when it is over. A transport that ends before it is a fault of ours.
+    // The driver decides when it is over. The transport ends with it, and may be seen to end first.
     let mut transport = transport;
     let ended = tokio::select! {
         biased;
-        ended = driver => flatten(ended),
-        served = &mut transport => {
-            let words = served.map_or_else(|error| error.to_string(), |served| served.err().unwrap_or_default());
-            return Err(Error::new(Kind::Internal, format!("the transport has ended: {words}")));
-        }
+        ended = &mut driver => ended,
+        served = &mut transport => match runtime::timeout(DRIVER_END, driver).await {
+            Some(ended) => return flatten(ended),
+            None => {
+                let words = served.map_or_else(|error| error.to_string(), |served| served.err().unwrap_or_default());
+                return Err(Error::new(Kind::Internal, format!("the transport has ended: {words}")));
+            }
+        },
     };
     signals.abort();
-    ended?;
+    flatten(ended)?;
     if runtime::timeout(CALLS_END, transport).await.is_none() {
         tracing::warn!("some calls were still open at the end");
     }
