@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use handfast_core::SessionId;
 use handfast_proto::status::{Failure, Reason};
 use handfast_proto::v1;
@@ -54,17 +54,23 @@ impl Participants for ParticipantsService {
             .clone()
             .try_acquire_owned()
             .map_err(|_| too_many(self.settings.sessions))?;
+        let place = Arc::new(place);
         let (frames, outgoing) = mpsc::channel(FRAMES_IN_FLIGHT);
         let reader = Reader {
             driver: self.driver.clone(),
             session: self.driver.session_id(),
             incoming: request.into_inner(),
             silence: self.settings.silence(),
-            _place: place,
+            _place: place.clone(),
         };
         let hello_timeout = Duration::from_millis(self.settings.hello_timeout_ms);
         runtime::spawn(reader.run(frames, hello_timeout));
-        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
+        // A peer that reads nothing keeps what waits for it, and so its place, after its reader has given it up.
+        let frames = ReceiverStream::new(outgoing).map(move |frame| {
+            let _held = &place;
+            frame
+        });
+        Ok(Response::new(Box::pin(frames)))
     }
 }
 
@@ -74,14 +80,18 @@ struct Reader {
     session: SessionId,
     incoming: Streaming<v1::SessionRequest>,
     silence: Duration,
-    _place: OwnedSemaphorePermit,
+    _place: Arc<OwnedSemaphorePermit>,
 }
 
 impl Reader {
     async fn run(mut self, frames: mpsc::Sender<Outgoing>, hello_timeout: Duration) {
         let (hello, rest) = match self.hello(hello_timeout).await {
             Ok(said) => said,
-            Err(failure) => return refuse(&frames, failure).await,
+            Err(failure) => {
+                let refused = refuse(&frames, failure);
+                let _ = runtime::timeout(self.silence, refused).await;
+                return;
+            }
         };
         let (released, mut release) = oneshot::channel();
         let sender = SessionSender { frames, released };
