@@ -296,7 +296,7 @@ pub(super) async fn join(session: &Session, branch: BranchKey) -> Result<Postgre
         branches: branches.clone(),
         branch,
         work: Some(work),
-        limit: limit + ANSWER_GRACE,
+        limit: limit.saturating_add(ANSWER_GRACE),
     };
     if let Some(work) = again {
         return Ok(handle(*work));

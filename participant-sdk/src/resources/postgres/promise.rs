@@ -27,6 +27,8 @@ use crate::resource::{BranchKey, Refusal, SeenLog, Vote};
 
 /// PostgreSQL takes 0 for "no limit", so a limit is never shorter than this.
 const MIN_LIMIT: Duration = Duration::from_millis(1);
+/// The longest that it takes, a little less than 25 days.
+const MAX_LIMIT: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// An open transaction with one branch's work.
 pub(super) struct BranchTransaction {
@@ -246,8 +248,8 @@ enum State {
 
 impl Limits {
     fn sql(self) -> String {
-        let statement = self.statement.max(MIN_LIMIT).as_millis();
-        let idle = self.idle.max(MIN_LIMIT).as_millis();
+        let statement = self.statement.clamp(MIN_LIMIT, MAX_LIMIT).as_millis();
+        let idle = self.idle.clamp(MIN_LIMIT, MAX_LIMIT).as_millis();
         format!(
             "SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {statement}; \
              SET LOCAL idle_in_transaction_session_timeout = {idle};"

@@ -1,4 +1,4 @@
-//! The trap that no working caller runs into: a block that has failed, and nobody noticed.
+//! The trap that no working caller runs into: a block that has failed, and nobody noticed. And limits at their ends.
 
 #[path = "../../../../tests/support/postgres_server.rs"]
 mod postgres_server;
@@ -6,7 +6,7 @@ mod postgres_server;
 use postgres_server::PostgresServer;
 use tokio_postgres::NoTls;
 
-use super::prepare_transaction;
+use super::{Duration, Limits, prepare_transaction};
 
 #[tokio::test]
 async fn a_failed_block_is_never_taken_for_a_promise() {
@@ -40,4 +40,22 @@ async fn a_failed_block_is_never_taken_for_a_promise() {
         .batch_execute("ROLLBACK PREPARED 'hf1_held'")
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn limits_are_what_the_server_takes_however_short_or_long() {
+    let server = PostgresServer::start(&["max_prepared_transactions=4"]);
+    let (client, connection) = tokio_postgres::connect(&server.url("postgres"), NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    for limit in [Duration::ZERO, Duration::from_millis(u64::MAX), Duration::MAX] {
+        let limits = Limits {
+            statement: limit,
+            idle: limit,
+        };
+        let set = client.batch_execute(&format!("BEGIN; {}", limits.sql())).await;
+        assert!(set.is_ok(), "{limit:?}: {set:?}");
+        client.batch_execute("ROLLBACK").await.unwrap();
+    }
 }
