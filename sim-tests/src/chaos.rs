@@ -53,6 +53,8 @@ struct FrameFate {
     delay: Duration,
     is_lost: bool,
     is_doubled: bool,
+    /// The second one, how much later.
+    again_after: Duration,
     overtakes: bool,
 }
 
@@ -199,7 +201,11 @@ impl Wire {
             is_lost: happens(Fault::FrameLost),
             is_doubled: happens(Fault::FrameDoubled),
             overtakes: happens(Fault::FrameOvertakes),
+            again_after: Duration::ZERO,
         };
+        if fate.is_doubled {
+            fate.again_after = Duration::from_millis(wires(&self.world).random.u64(..300));
+        }
         if happens(Fault::FrameDelayed) {
             fate.delay = Duration::from_millis(wires(&self.world).random.u64(1..2000));
         }

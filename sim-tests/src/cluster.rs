@@ -141,6 +141,13 @@ impl Cluster {
         Handle::current().send_ctrl_c(self.nodes[&node]);
     }
 
+    /// Ends all nodes, for good.
+    pub fn end(&self) {
+        for node in self.nodes.values() {
+            Handle::current().kill(*node);
+        }
+    }
+
     /// Everything that stands still goes on, and everything that is down starts.
     pub fn heal(&self) {
         let nodes: Vec<Node> = self.nodes.keys().copied().collect();

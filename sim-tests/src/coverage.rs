@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use handfast_ids::BranchId;
 
-use crate::plan::Fault;
-use crate::trace::{AckKind, Decision, Event, Message, Node, Transaction, VoteKind};
+use crate::intent::{Finish, Intent, Part, Style, Work};
+use crate::plan::{Fault, Plan};
+use crate::trace::{AckKind, Decision, Event, Message, Node, Told, Transaction, VoteKind};
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident: $($word:ident)*) => {
@@ -60,7 +61,6 @@ pub const EDGES: &[(State, Trigger)] = &[
     (State::Prepared, Trigger::Abort),
     (State::Prepared, Trigger::ScanPrepared),
     (State::Prepared, Trigger::AnswerWait),
-    (State::Prepared, Trigger::AnswerNotMine),
     (State::Prepared, Trigger::SessionOver),
     (State::ReadOnly, Trigger::VoteReadOnly),
     (State::Refused, Trigger::VoteRefused),
@@ -99,6 +99,8 @@ pub struct Coverage {
     pub faults: BTreeMap<Fault, u64>,
     /// Edges.
     pub edges: BTreeMap<(State, Trigger), u64>,
+    /// How intents came out, in one word.
+    pub outcomes: BTreeMap<String, u64>,
     branches: BTreeMap<(Transaction, BranchId), State>,
     /// Branches that are not finished, by participant.
     unfinished: BTreeMap<Node, BTreeSet<(Transaction, BranchId)>>,
@@ -114,6 +116,16 @@ impl Coverage {
                     self.hit(*node, branch, trigger);
                 }
             }
+            Event::Told(_, _, told) => {
+                let word = match told {
+                    Told::Committed(_) => "committed",
+                    Told::Aborted(..) => "aborted",
+                    Told::Unknown(_) => "unknown",
+                    Told::Heuristic(_) => "heuristic",
+                    Told::Rejected(_) => "rejected",
+                };
+                *self.outcomes.entry(word.to_owned()).or_default() += 1;
+            }
             Event::SessionOver(node, _) => {
                 for branch in self.unfinished.get(node).cloned().unwrap_or_default() {
                     self.hit(*node, branch, Trigger::SessionOver);
@@ -123,10 +135,48 @@ impl Coverage {
         }
     }
 
+    /// What stores and applications do by themselves counts by the intents that ask for it.
+    pub fn take_intents(&mut self, plan: &Plan, intents: &[Intent]) {
+        let mut hit = |fault, is_hit| *self.faults.entry(fault).or_default() += u64::from(is_hit);
+        for intent in intents {
+            let any = |is_so: fn(&Part) -> bool| intent.parts.iter().any(is_so);
+            hit(Fault::VotesNo, any(|part| part.work == Work::Refuse));
+            hit(Fault::ReadsOnly, any(|part| part.work == Work::Read));
+            hit(Fault::SlowPrepare, any(|part| part.slow_ms > 0));
+            hit(
+                Fault::LateWork,
+                plan.has(Fault::LateWork) && any(|part| part.slow_ms > 0),
+            );
+            hit(Fault::PromiseExpires, any(|part| part.promise_ms > 0));
+            hit(
+                Fault::Miscounts,
+                intent.style == Style::Interactive(Finish::Miscount),
+            );
+            hit(
+                Fault::CommitAndAbort,
+                intent.style == Style::Interactive(Finish::CommitAndAbort),
+            );
+            hit(
+                Fault::SameKeyAtOnce,
+                matches!(intent.style, Style::Keyed { at_once: 2.., .. }),
+            );
+            hit(
+                Fault::KeyReused,
+                intent
+                    .key()
+                    .is_some_and(|key| key != Intent::key_of(intent.number)),
+            );
+        }
+        self.faults.retain(|_, count| *count > 0);
+    }
+
     /// Adds what another run has tried.
     pub fn add(&mut self, other: &Coverage) {
         for (fault, count) in &other.faults {
             *self.faults.entry(*fault).or_default() += count;
+        }
+        for (outcome, count) in &other.outcomes {
+            *self.outcomes.entry(outcome.clone()).or_default() += count;
         }
         for (edge, count) in &other.edges {
             *self.edges.entry(*edge).or_default() += count;

@@ -140,6 +140,11 @@ impl Intent {
         self.parts.iter().any(|part| part.work == Work::Refuse)
     }
 
+    /// The key that an intent of this number has of its own.
+    pub fn key_of(number: u32) -> String {
+        format!("intent-{number}")
+    }
+
     /// Its key, if it has one.
     pub fn key(&self) -> Option<&str> {
         match &self.style {

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use handfast_proto::v1;
+
 use crate::intent::Intent;
 use crate::invariants::{self, Invariant};
 use crate::plan::Plan;
@@ -28,6 +30,8 @@ pub struct Knowledge {
     pub opened: BTreeMap<u32, Vec<Transaction>>,
     /// Transactions of which a participant reported a hazard or the contrary.
     pub deviated: BTreeSet<Transaction>,
+    /// A store was told that what it holds as prepared is forgotten: it keeps it for an operator.
+    pub has_forgotten: bool,
 }
 
 /// What a store has done for a part of an intent, in one transaction.
@@ -89,6 +93,11 @@ impl Oracle {
         found.map_or(Ok(()), Err)
     }
 
+    /// Whether some store holds a branch that only an operator can finish.
+    pub fn has_forgotten(&self) -> bool {
+        self.knowledge.has_forgotten
+    }
+
     /// Everything has come to rest: the properties that do not hold.
     pub fn at_the_end(&mut self, ending: &Ending<'_>) -> Vec<String> {
         let judge = |invariant: &mut Box<dyn Invariant>| {
@@ -117,6 +126,9 @@ impl Knowledge {
                 },
             ) => {
                 self.deviated.insert(*transaction);
+            }
+            Event::Message(_, _, Message::Answer { answer, .. }) => {
+                self.has_forgotten |= *answer == i32::from(v1::AnswerKind::Forgotten);
             }
             _ => {}
         }

@@ -19,6 +19,7 @@ use crate::coverage::Coverage;
 use crate::nemesis;
 use crate::plan::Plan;
 use crate::processes::listens_at;
+use crate::stores::database::Database;
 use crate::stores::ledger::Ledger;
 use crate::trace::Event;
 use crate::world::World;
@@ -151,7 +152,7 @@ async fn simulate(plan: Plan, is_kept: bool, stage: Stage) -> Verdict {
         .clone();
     link::install(Chaos::new(world.clone()));
     let cluster = Cluster::start(world.clone());
-    madsim::task::spawn(cluster.clone().supervise(exited));
+    let supervisor = madsim::task::spawn(cluster.clone().supervise(exited));
 
     nemesis::strike(world.clone(), cluster.clone()).await;
     world.heal();
@@ -173,7 +174,14 @@ async fn simulate(plan: Plan, is_kept: bool, stage: Stage) -> Verdict {
     if world.failure().is_none() {
         world.judge();
     }
-    verdict(&world, madsim::time::TimeHandle::current().elapsed())
+    let verdict = verdict(&world, madsim::time::TimeHandle::current().elapsed());
+    // Tasks that wait for each other would keep each other, and this world, for ever.
+    supervisor.abort();
+    cluster.end();
+    Handle::current().kill(server.id());
+    Handle::current().kill(probe.id());
+    sleep(Duration::from_millis(1)).await;
+    verdict
 }
 
 /// Waits until something is so, or a property is violated; false if it takes too long.
@@ -193,8 +201,9 @@ async fn comes<F: Future<Output = bool>>(world: &World, limit: Duration, is_so: 
 /// Nothing is prepared, no marker is left, and no coordinator has a transaction. Those that wait for an operator stay,
 /// with their markers.
 async fn rests(world: &Arc<World>, probe: &NodeHandle) -> bool {
-    let is_waiting = |ledger: Ledger| ledger.accounts().set_aside() != 0;
-    if world.databases().values().any(|database| database.prepared() > 0)
+    let is_stuck = |database: &Database| database.prepared() > 0 && !world.has_forgotten();
+    let is_waiting = |ledger: Ledger| ledger.accounts().set_aside() != 0 && !world.has_forgotten();
+    if world.databases().values().any(is_stuck)
         || (0..world.plan.ledgers).any(|ledger| world.ledger(ledger).is_none_or(is_waiting))
     {
         return false;

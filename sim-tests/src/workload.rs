@@ -56,7 +56,7 @@ fn intent(plan: &Plan, random: &mut fastrand::Rng, number: u32) -> Intent {
                 1
             };
             Style::Keyed {
-                key: format!("intent-{number}"),
+                key: Intent::key_of(number),
                 at_once,
             }
         }
@@ -156,7 +156,7 @@ pub async fn run(world: &World, number: u8) {
         may_have_asked = false;
         world.advance(number);
     }
-    world.client_done();
+    world.client_done(number);
 }
 
 fn client_of(coordinator: u8) -> Option<Client> {

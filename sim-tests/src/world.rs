@@ -1,7 +1,7 @@
 //! What everybody in a run shares: the plan, the disks, the stores, the network's state, the trace and the oracle.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub struct World {
     pub wires: Mutex<Wires>,
     /// How far each client is.
     progress: Mutex<Vec<usize>>,
-    clients_done: AtomicUsize,
+    clients_done: Mutex<BTreeSet<u8>>,
     is_healed: AtomicBool,
     processes: Mutex<Processes>,
     exits: mpsc::UnboundedSender<Node>,
@@ -97,7 +97,7 @@ impl World {
             databases: (plan.ledgers..plan.participants()).map(database).collect(),
             wires: Mutex::new(Wires::new(&plan)),
             progress: Mutex::new(vec![0; plan.clients.into()]),
-            clients_done: AtomicUsize::new(0),
+            clients_done: Mutex::default(),
             is_healed: AtomicBool::new(false),
             processes: Mutex::default(),
             exits,
@@ -137,8 +137,15 @@ impl World {
     /// What the run leaves: trace, coverage and the first failure.
     pub fn leave(&self) -> (Trace, Coverage, Option<String>) {
         let record = &mut *self.entries();
+        record.coverage.take_intents(&self.plan, &self.intents);
         let trace = std::mem::replace(&mut record.trace, Trace::new(false));
         (trace, std::mem::take(&mut record.coverage), record.failure.take())
+    }
+
+    /// Whether some store holds a branch that only an operator can finish: its transaction was undecided when the
+    /// coordinator crashed, no record of it had reached the disk, and the history is so short that it has passed it.
+    pub fn has_forgotten(&self) -> bool {
+        self.entries().oracle.has_forgotten()
     }
 
     /// Judges the end.
@@ -262,14 +269,14 @@ impl World {
             .expect("nothing panics while it holds this lock")[usize::from(client)] += 1;
     }
 
-    /// A client has nothing left to do.
-    pub fn client_done(&self) {
-        self.clients_done.fetch_add(1, Ordering::Relaxed);
+    /// A client has nothing left to do. Restarted, it says so again.
+    pub fn client_done(&self, client: u8) {
+        self.done().insert(client);
     }
 
     /// Whether no client has anything left to do.
     pub fn clients_are_done(&self) -> bool {
-        self.clients_done.load(Ordering::Relaxed) >= usize::from(self.plan.clients)
+        self.done().len() >= usize::from(self.plan.clients)
     }
 
     /// Whether this fault may happen now.
@@ -293,6 +300,12 @@ impl World {
             .expect("nothing panics while it holds this lock")
             .heal();
         self.record(&Event::Healed);
+    }
+
+    fn done(&self) -> MutexGuard<'_, BTreeSet<u8>> {
+        self.clients_done
+            .lock()
+            .expect("nothing panics while it holds this lock")
     }
 
     fn processes(&self) -> MutexGuard<'_, Processes> {

@@ -22,11 +22,18 @@ pub(super) struct Way<T> {
     source: Frames<T>,
     end: End,
     /// By the time of arrival, and among those of one time by the order of sending.
-    under_way: BTreeMap<(Instant, u64), T>,
+    under_way: BTreeMap<(Instant, u64), Passenger<T>>,
     sent: u64,
     latest: Instant,
     /// When the frame that is next arrives, and what wakes us then.
     timer: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+/// A frame under way.
+struct Passenger<T> {
+    frame: T,
+    /// It arrives for the second time.
+    is_again: bool,
 }
 
 /// Whether the sender has ended.
@@ -81,13 +88,16 @@ impl<T: Frame + Unpin> Way<T> {
         };
         self.latest = self.latest.max(arrival);
         if fate.is_doubled {
-            self.put(arrival, frame.clone());
+            // What follows does not overtake it: a stream may repeat itself, but not turn back.
+            self.latest = self.latest.max(arrival + fate.again_after);
+            self.put(arrival + fate.again_after, frame.clone(), true);
         }
-        self.put(arrival, frame);
+        self.put(arrival, frame, false);
     }
 
-    fn put(&mut self, arrival: Instant, frame: T) {
-        self.under_way.insert((arrival, self.sent), frame);
+    fn put(&mut self, arrival: Instant, frame: T, is_again: bool) {
+        self.under_way
+            .insert((arrival, self.sent), Passenger { frame, is_again });
         self.sent += 1;
     }
 
@@ -131,7 +141,15 @@ impl<T: Frame + Unpin> Stream for Way<T> {
             let due = arrival.max(cut_until);
             if due <= now() {
                 this.timer = None;
-                return Poll::Ready(this.under_way.pop_first().map(|(_, frame)| frame));
+                let arrived = this.under_way.pop_first().map(|(_, passenger)| passenger);
+                if let Some(Passenger {
+                    frame,
+                    is_again: true,
+                }) = &arrived
+                {
+                    frame.record(&this.wire);
+                }
+                return Poll::Ready(arrived.map(|passenger| passenger.frame));
             }
             let (_, timer) = match &mut this.timer {
                 Some(timer) if timer.0 == due => timer,

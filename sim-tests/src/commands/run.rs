@@ -1,8 +1,10 @@
 //! `cargo sim run`
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -91,8 +93,15 @@ impl Run {
             };
             table.add_row(faults_of_row.iter().flat_map(cell));
         }
+        println!("faults that were injected:\n{table}");
+        let outcomes = findings
+            .coverage
+            .outcomes
+            .iter()
+            .map(|(outcome, count)| format!("{count} {outcome}"));
         println!(
-            "faults that were injected (those of stores and applications happen within their intents):\n{table}"
+            "answers to applications: {}",
+            outcomes.collect::<Vec<_>>().join(", ")
         );
         self.tell_edges(&findings.coverage);
     }
@@ -112,6 +121,9 @@ impl Run {
     }
 }
 
+/// Seeds of one worker process. What a run leaves behind in its process stays small by this.
+const SEEDS_PER_WORKER: u64 = 500;
+
 /// Spreads seeds over worker processes, and calls `seen` for each seed that is done.
 pub(super) fn spread(
     from: u64,
@@ -121,18 +133,13 @@ pub(super) fn spread(
     mut seen: impl FnMut(&Line),
 ) -> anyhow::Result<Findings> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = jobs
-        .unwrap_or(processors)
-        .clamp(1, usize::try_from(seeds)?.max(1));
+    let jobs = jobs.unwrap_or(processors).max(1);
+    let ranges: Vec<(u64, u64)> = ranges(from, from + seeds, jobs as u64);
+    let ranges = Arc::new(Mutex::new(VecDeque::from(ranges)));
     let (lines, heard) = mpsc::channel();
-    let mut workers = Vec::new();
-    for job in 0..jobs {
-        let mut worker = start(from + job as u64, from + seeds, jobs, transactions)?;
-        let output = worker.stdout.take().context("a worker has an output")?;
-        let lines = lines.clone();
-        listen(BufReader::new(output), lines);
-        workers.push(worker);
-    }
+    let jobs: Vec<_> = (0..jobs)
+        .map(|_| job(ranges.clone(), lines.clone(), transactions))
+        .collect();
     drop(lines);
     let mut findings = Findings::default();
     for line in heard {
@@ -145,32 +152,51 @@ pub(super) fn spread(
                 .with_context(|| format!("a worker says {line:?}"))?,
         }
     }
-    for mut worker in workers {
-        let status = worker.wait()?;
-        anyhow::ensure!(status.success(), "a worker has ended with {status}");
+    for job in jobs {
+        job.join().map_err(|_| anyhow::anyhow!("a job has panicked"))??;
     }
     findings.lines.sort_by_key(|line| line.seed);
     Ok(findings)
 }
 
-#[allow(clippy::disallowed_methods)] // outside of any simulation
-fn listen(output: impl BufRead + Send + 'static, lines: mpsc::Sender<String>) {
-    std::thread::spawn(move || {
-        for line in output.lines().map_while(Result::ok) {
-            if lines.send(line).is_err() {
-                return;
-            }
-        }
-    });
+/// As many seeds each as a worker runs, or fewer, so that every job has some.
+fn ranges(from: u64, to: u64, jobs: u64) -> Vec<(u64, u64)> {
+    let length = ((to - from) / jobs).clamp(1, SEEDS_PER_WORKER);
+    let starts = (from..to).step_by(usize::try_from(length).unwrap_or(usize::MAX));
+    starts.map(|start| (start, to.min(start + length))).collect()
 }
 
-fn start(from: u64, to: u64, step: usize, transactions: u32) -> anyhow::Result<Child> {
+/// Runs one worker after the other until there are no more ranges.
+#[allow(clippy::disallowed_methods)] // outside of any simulation
+fn job(
+    ranges: Arc<Mutex<VecDeque<(u64, u64)>>>,
+    lines: mpsc::Sender<String>,
+    transactions: u32,
+) -> JoinHandle<anyhow::Result<()>> {
+    let next = move || ranges.lock().ok().and_then(|mut ranges| ranges.pop_front());
+    std::thread::spawn(move || {
+        while let Some((from, to)) = next() {
+            let mut worker = start(from, to, transactions)?;
+            let output = worker.stdout.take().context("a worker has an output")?;
+            for line in BufReader::new(output).lines() {
+                lines.send(line?)?;
+            }
+            let status = worker.wait()?;
+            anyhow::ensure!(
+                status.success(),
+                "the worker of seeds {from} to {to} has ended with {status}"
+            );
+        }
+        Ok(())
+    })
+}
+
+fn start(from: u64, to: u64, transactions: u32) -> anyhow::Result<Child> {
     let program = std::env::current_exe()?;
     let worker = Command::new(program)
         .arg("worker")
         .args(["--from", &from.to_string()])
         .args(["--to", &to.to_string()])
-        .args(["--step", &step.to_string()])
         .args(["--transactions", &transactions.to_string()])
         .stdout(Stdio::piped())
         .spawn();

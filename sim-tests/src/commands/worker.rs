@@ -27,9 +27,6 @@ pub struct Worker {
     /// One more than the last seed.
     #[arg(long)]
     to: u64,
-    /// The distance between two seeds.
-    #[arg(long, default_value_t = 1)]
-    step: usize,
     /// Transactions of each seed.
     #[arg(long, default_value_t = super::TRANSACTIONS)]
     transactions: u32,
@@ -41,7 +38,7 @@ impl Worker {
         run::catch_panics();
         let mut out = io::stdout().lock();
         let mut coverage = Coverage::default();
-        for seed in (self.from..self.to).step_by(self.step) {
+        for seed in self.from..self.to {
             let verdict = run::run(Plan::of(seed, self.transactions), false);
             coverage.add(&verdict.coverage);
             let line = Line {
@@ -56,6 +53,9 @@ impl Worker {
         }
         for (fault, count) in &coverage.faults {
             writeln!(out, "fault {} {count}", fault.name())?;
+        }
+        for (outcome, count) in &coverage.outcomes {
+            writeln!(out, "outcome {outcome} {count}")?;
         }
         for ((state, trigger), count) in &coverage.edges {
             writeln!(out, "edge {state:?} {trigger:?} {count}")?;
@@ -102,6 +102,9 @@ pub(super) fn add_coverage(coverage: &mut Coverage, line: &str) -> Option<()> {
         ["fault", name, count] => {
             let fault = Fault::ALL.iter().find(|fault| fault.name() == *name)?;
             *coverage.faults.entry(*fault).or_default() += count.parse::<u64>().ok()?;
+        }
+        ["outcome", outcome, count] => {
+            *coverage.outcomes.entry((*outcome).to_owned()).or_default() += count.parse::<u64>().ok()?;
         }
         ["edge", state, trigger, count] => {
             let edge = (State::named(state)?, Trigger::named(trigger)?);
