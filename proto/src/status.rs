@@ -90,7 +90,7 @@ reasons! {
     /// As many idempotency keys are held as may be.
     KeysFull = "KEYS_FULL", ResourceExhausted, Retry;
     /// As many callers wait for one transaction as may.
-    TooManyWaiters = "TOO_MANY_WAITERS", ResourceExhausted, Retry;
+    TooManyWaiters = "TOO_MANY_WAITERS", ResourceExhausted, Ask;
     /// The disk of the log is nearly full.
     LogSpaceLow = "LOG_SPACE_LOW", ResourceExhausted, Operator;
     /// The coordinator is shutting down.

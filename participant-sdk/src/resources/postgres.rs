@@ -9,7 +9,7 @@
 //!  below all: connection, backends, running, gid, failure, options
 //! ```
 //!
-//! - A branch is prepared under a name that only it has ([`gid`]), together with a marker row; absence is never taken for
+//! - A branch is prepared under a name that only it has (`gid`), together with a marker row; absence is never taken for
 //!   success (`markers`).
 //! - Every instance of a resource name logs in as the same user of the same database: PostgreSQL lets only that user finish
 //!   what it has prepared. Connect to the server itself or a pooler in session mode.

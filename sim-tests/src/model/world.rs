@@ -42,7 +42,7 @@ pub enum Role {
 /// What a client asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClientRole {
-    /// A one-shot transaction, under [`KEY`] if it is keyed.
+    /// A one-shot transaction, under `KEY` if it is keyed.
     Executes { keyed: bool, wait: Wait },
     /// Commits the interactive transaction that the world begins with.
     Commits { wait: Wait },
