@@ -56,6 +56,8 @@ struct FrameFate {
     /// The second one, how much later.
     again_after: Duration,
     overtakes: bool,
+    /// It arrives once more after this time.
+    echo: Option<Duration>,
 }
 
 impl Wires {
@@ -122,6 +124,15 @@ impl Network for Chaos {
             is_answer_lost: happens(Fault::AnswerLost),
             is_doubled: may_repeat && happens(Fault::RequestDoubled),
         };
+        if let Some(script) = &world.script {
+            let order = script.call(world);
+            return Fate {
+                is_request_lost: order.is_request_lost,
+                is_answer_lost: order.is_answer_lost,
+                is_doubled: may_repeat && order.is_doubled,
+                ..fate
+            };
+        }
         if !is_delayed {
             return fate;
         }
@@ -202,12 +213,24 @@ impl Wire {
             is_doubled: happens(Fault::FrameDoubled),
             overtakes: happens(Fault::FrameOvertakes),
             again_after: Duration::ZERO,
+            echo: None,
         };
         if fate.is_doubled {
             fate.again_after = Duration::from_millis(wires(&self.world).random.u64(..300));
         }
         if happens(Fault::FrameDelayed) {
             fate.delay = Duration::from_millis(wires(&self.world).random.u64(1..2000));
+        }
+        if let Some(script) = &self.world.script {
+            let order = script.frame();
+            fate = FrameFate {
+                delay: order.delay,
+                is_lost: order.is_lost,
+                is_doubled: false,
+                again_after: Duration::ZERO,
+                overtakes: order.overtakes,
+                echo: order.echo,
+            };
         }
         fate
     }

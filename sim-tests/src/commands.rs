@@ -1,4 +1,4 @@
-//! `cargo sim run | replay | determinism`.
+//! `cargo sim run | replay | scenarios | shrink | determinism`.
 //!
 //! ```text
 //!   run ── ranges of seeds ──► worker processes ── a line a seed, coverage at the end ──► progress, summary
@@ -7,11 +7,15 @@
 mod determinism;
 mod replay;
 mod run;
+mod scenarios;
+mod shrink;
 mod worker;
 
 pub use determinism::Determinism;
 pub use replay::Replay;
 pub use run::Run;
+pub use scenarios::Scenarios;
+pub use shrink::Shrink;
 pub use worker::Worker;
 
 /// Transactions of a seed, if nothing else is said.

@@ -20,6 +20,7 @@
 //! Time is virtual, and every choice comes from a random stream of this disk alone.
 
 mod medium;
+mod observer;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -30,7 +31,10 @@ use madsim::time::{Instant, sleep, sleep_until};
 
 use medium::{Medium, SECTOR};
 
-pub use medium::Flip;
+use crate::scenario::Moment;
+
+pub use medium::{Flip, Kept};
+pub use observer::{Observed, Observer};
 
 /// How long operations take. Reads and writes hit the page cache and take none.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +87,8 @@ struct State {
     syncs_to_fail: u32,
     writes_to_fail: u32,
     injected: Injected,
+    observer: Option<Observer>,
+    backup: Option<Backup>,
 }
 
 impl Machine {
@@ -98,6 +104,8 @@ impl Machine {
             syncs_to_fail: 0,
             writes_to_fail: 0,
             injected: Injected::default(),
+            observer: None,
+            backup: None,
         })))
     }
 
@@ -123,9 +131,21 @@ impl Machine {
 
     /// The machine loses power. Older mounts are dead from here on.
     pub fn power_loss(&self) {
+        self.power_loss_that_keeps(Kept::ByChance);
+    }
+
+    /// The machine loses power, and this remains of what was not synced. Older mounts are dead from here on.
+    pub fn power_loss_that_keeps(&self, kept: Kept) {
         let state = &mut *self.state();
         state.unmount();
-        state.medium.power_loss(&mut state.random, &mut state.injected);
+        state
+            .medium
+            .power_loss(kept, &mut state.random, &mut state.injected);
+    }
+
+    /// From here on, the observer sees what goes to this disk.
+    pub fn observe(&self, observer: Observer) {
+        self.state().observer = Some(observer);
     }
 
     /// The next syncs fail, so many of them.
@@ -184,6 +204,25 @@ impl Machine {
         Backup(self.state().medium.durable_copy())
     }
 
+    /// Keeps a copy of everything durable.
+    pub fn keep_backup(&self) {
+        let backup = self.backup();
+        self.state().backup = Some(backup);
+    }
+
+    /// Puts the copy back that was kept, if there is one. Older mounts are dead from here on.
+    pub fn restore_backup(&self) {
+        let backup = self.state().backup.clone();
+        if let Some(backup) = backup {
+            self.restore(&backup);
+        }
+    }
+
+    /// Takes everything away. Older mounts are dead from here on.
+    pub fn empty(&self) {
+        self.restore(&Backup(Medium::default()));
+    }
+
     /// Puts a backup back. Older mounts are dead from here on.
     pub fn restore(&self, backup: &Backup) {
         let state = &mut *self.state();
@@ -224,6 +263,22 @@ impl SimDisk {
                 Some(until) => sleep_until(until).await,
                 None => std::future::pending().await,
             }
+        }
+    }
+
+    /// Shows what happens to whoever observes. It may end the process that asks for it.
+    fn show(&self, moment: Moment, name: &str, offset: u64, bytes: &[u8]) {
+        let observer = {
+            let state = self.machine.state();
+            (state.mount == self.mount).then(|| state.observer.clone())
+        };
+        if let Some(Some(observer)) = observer {
+            observer.see(&Observed {
+                moment,
+                name,
+                offset,
+                bytes,
+            });
         }
     }
 
@@ -308,13 +363,19 @@ impl Disk for SimDisk {
     }
 
     async fn write(&self, name: &str, offset: u64, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+        self.show(Moment::Writes, name, offset, &bytes);
         self.write_cached(name, offset, &bytes).await?;
+        self.show(Moment::Wrote, name, offset, &bytes);
         Ok(bytes)
     }
 
     async fn write_sync(&self, name: &str, offset: u64, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+        self.show(Moment::Writes, name, offset, &bytes);
         self.write_cached(name, offset, &bytes).await?;
+        self.show(Moment::Wrote, name, offset, &bytes);
         self.sync_file(name).await?;
+        self.show(Moment::Synced, name, offset, &bytes);
+        drop(self.ready().await);
         Ok(bytes)
     }
 
@@ -323,11 +384,17 @@ impl Disk for SimDisk {
     }
 
     async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.ready().await.medium.rename(from, to)
+        self.ready().await.medium.rename(from, to)?;
+        self.show(Moment::Renamed, to, 0, &[]);
+        drop(self.ready().await);
+        Ok(())
     }
 
     async fn remove(&self, name: &str) -> io::Result<()> {
-        self.ready().await.medium.remove(name)
+        self.ready().await.medium.remove(name)?;
+        self.show(Moment::Removed, name, 0, &[]);
+        drop(self.ready().await);
+        Ok(())
     }
 
     async fn sync_dir(&self) -> io::Result<()> {

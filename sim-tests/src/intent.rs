@@ -34,6 +34,8 @@ pub enum Style {
         key: String,
         /// How many send it at once.
         at_once: u8,
+        /// When the key expires, in Unix milliseconds.
+        expires_at_ms: u64,
     },
     /// Begin, work, and then this.
     Interactive(Finish),
@@ -155,6 +157,17 @@ impl Intent {
 }
 
 impl Operation {
+    /// One that only looks.
+    pub const READ: Operation = Operation {
+        intent: u32::MAX,
+        part: 0,
+        kind: 1,
+        account: 0,
+        amount: 0,
+        slow_ms: 0,
+        promise_ms: 0,
+    };
+
     /// How many bytes one takes.
     const BYTES: usize = 15;
 

@@ -35,7 +35,15 @@ pub mod random;
 #[cfg(madsim)]
 pub mod run;
 #[cfg(madsim)]
+pub mod scenario;
+#[cfg(madsim)]
+pub mod shrink;
+#[cfg(madsim)]
 pub mod stores;
+#[cfg(madsim)]
+pub mod table;
+#[cfg(madsim)]
+pub mod timeline;
 #[cfg(madsim)]
 pub mod trace;
 #[cfg(madsim)]

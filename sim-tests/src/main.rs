@@ -15,6 +15,10 @@ enum Cli {
     #[cfg(madsim)]
     Replay(handfast_sim::commands::Replay),
     #[cfg(madsim)]
+    Scenarios(handfast_sim::commands::Scenarios),
+    #[cfg(madsim)]
+    Shrink(handfast_sim::commands::Shrink),
+    #[cfg(madsim)]
     Determinism(handfast_sim::commands::Determinism),
     #[cfg(madsim)]
     #[command(hide = true)]
@@ -28,6 +32,10 @@ fn main() -> anyhow::Result<()> {
         Cli::Run(run) => run.run(),
         #[cfg(madsim)]
         Cli::Replay(replay) => replay.run(),
+        #[cfg(madsim)]
+        Cli::Scenarios(scenarios) => scenarios.run(),
+        #[cfg(madsim)]
+        Cli::Shrink(shrink) => shrink.run(),
         #[cfg(madsim)]
         Cli::Determinism(determinism) => determinism.run(),
         #[cfg(madsim)]

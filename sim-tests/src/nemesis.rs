@@ -46,18 +46,22 @@ pub async fn strike(world: Arc<World>, cluster: Cluster) {
         .filter(|fault| world.plan.has(*fault))
         .collect();
     let begun = now();
+    let mut number = 0;
     while !world.clients_are_done() && now() - begun < LONGEST && world.failure().is_none() {
         sleep(Duration::from_millis(
             random.u64(world.plan.stroke_ms / 2..world.plan.stroke_ms * 2),
         ))
         .await;
+        number += 1;
         if let Some(fault) = random::pick(&mut random, &strokes) {
             let stroke = Stroke {
                 world: world.clone(),
                 cluster: cluster.clone(),
                 random: random.fork(),
             };
-            stroke.strike(*fault);
+            if !world.plan.spared.contains(&number) {
+                stroke.strike(*fault);
+            }
         }
     }
 }

@@ -4,10 +4,12 @@
 //! A fault that is always on hides what happens without it, and many at once hide what each alone would show.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use handfast_coordinator::config::Settings;
 
 use crate::random;
+use crate::scenario::Scenario;
 
 macro_rules! faults {
     ($($(#[doc = $doc:literal])* $name:ident,)*) => {
@@ -125,6 +127,12 @@ pub struct Plan {
     pub stroke_ms: u64,
     /// The coordinators' settings.
     pub settings: Settings,
+    /// The scenario that it plays, in place of chance.
+    pub scenario: Option<Arc<Scenario>>,
+    /// Intents that nobody pursues, once a failing seed was shrunk.
+    pub left_out: BTreeSet<u32>,
+    /// Strokes that the nemesis does not make, by their number, once a failing seed was shrunk.
+    pub spared: BTreeSet<u32>,
 }
 
 impl Plan {
@@ -152,6 +160,9 @@ impl Plan {
             link_per_mille: random.u32(2..60),
             stroke_ms: random.u64(200..2000),
             settings: settings(random),
+            scenario: None,
+            left_out: BTreeSet::new(),
+            spared: BTreeSet::new(),
         }
     }
 

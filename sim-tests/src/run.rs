@@ -17,8 +17,10 @@ use crate::chaos::Chaos;
 use crate::cluster::Cluster;
 use crate::coverage::Coverage;
 use crate::nemesis;
+use crate::oracle::{Done, Ending};
 use crate::plan::Plan;
 use crate::processes::listens_at;
+use crate::scenario::{observe_disks, perform};
 use crate::stores::database::Database;
 use crate::stores::ledger::Ledger;
 use crate::trace::Event;
@@ -50,6 +52,8 @@ pub struct Verdict {
     pub failure: Option<String>,
     /// What happened, if it was kept.
     pub lines: Vec<(Duration, Event)>,
+    /// What the stores hold at the end.
+    pub done: Vec<Done>,
 }
 
 /// Runs a seed, on a thread of its own: what threads keep for themselves must not leak into the next one.
@@ -97,6 +101,7 @@ fn run_here(plan: Plan, is_kept: bool) -> Verdict {
 type Stage = Arc<OnceLock<Arc<World>>>;
 
 fn verdict(world: &World, virtual_time: Duration) -> Verdict {
+    let done = Ending::of(world).done;
     let (trace, coverage, failure) = world.leave();
     let (hash, events, lines) = (trace.hash(), trace.events(), trace.lines().to_vec());
     Verdict {
@@ -107,6 +112,7 @@ fn verdict(world: &World, virtual_time: Duration) -> Verdict {
         coverage,
         failure,
         lines,
+        done,
     }
 }
 
@@ -120,6 +126,7 @@ fn failed(seed: u64, failure: String) -> Verdict {
         coverage,
         failure: Some(failure),
         lines: Vec::new(),
+        done: Vec::new(),
     }
 }
 
@@ -154,7 +161,13 @@ async fn simulate(plan: Plan, is_kept: bool, stage: Stage) -> Verdict {
     let cluster = Cluster::start(world.clone());
     let supervisor = madsim::task::spawn(cluster.clone().supervise(exited));
 
-    nemesis::strike(world.clone(), cluster.clone()).await;
+    if is_kept || world.script.is_some() {
+        observe_disks(&world);
+    }
+    match &world.script {
+        Some(script) => perform(world.clone(), cluster.clone(), script).await,
+        None => nemesis::strike(world.clone(), cluster.clone()).await,
+    }
     world.heal();
     cluster.heal();
     if !comes(&world, CLIENTS_REST, || async { world.clients_are_done() }).await {
@@ -201,8 +214,8 @@ async fn comes<F: Future<Output = bool>>(world: &World, limit: Duration, is_so: 
 /// Nothing is prepared, no marker is left, and no coordinator has a transaction. Those that wait for an operator stay,
 /// with their markers.
 async fn rests(world: &Arc<World>, probe: &NodeHandle) -> bool {
-    let is_stuck = |database: &Database| database.prepared() > 0 && !world.has_forgotten();
     let is_waiting = |ledger: Ledger| ledger.accounts().set_aside() != 0 && !world.has_forgotten();
+    let is_stuck = |database: &Database| database.prepared() > 0 && !world.has_forgotten();
     if world.databases().values().any(is_stuck)
         || (0..world.plan.ledgers).any(|ledger| world.ledger(ledger).is_none_or(is_waiting))
     {

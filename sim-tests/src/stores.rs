@@ -65,6 +65,20 @@ impl Accounts {
             .times += 1;
     }
 
+    /// Undoes everything, and sets it aside again, as an old copy of the store would have it.
+    pub fn undo(&mut self) -> Vec<(BranchKey, Operation)> {
+        let effects = std::mem::take(&mut self.effects);
+        let undone: Vec<(BranchKey, Operation)> = effects
+            .into_iter()
+            .map(|(branch, effect)| (branch, effect.operation))
+            .collect();
+        for (_, operation) in &undone {
+            *self.balances.entry(operation.account).or_insert(OPENING_BALANCE) -= i64::from(operation.amount);
+            *self.reserved.entry(operation.account).or_default() += taken(operation);
+        }
+        undone
+    }
+
     /// What was done, by branch.
     pub fn effects(&self) -> &BTreeMap<BranchKey, Effect> {
         &self.effects

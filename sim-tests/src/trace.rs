@@ -9,6 +9,7 @@ use std::time::Duration;
 use handfast_ids::{BranchId, Epoch, LogId, TransactionId};
 
 use crate::plan::Fault;
+use crate::scenario::{Matter, Moment};
 
 /// Who.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -89,7 +90,7 @@ pub enum Message {
     Prepare {
         transaction: Transaction,
         branch: BranchId,
-        is_interactive: bool,
+        intent: Option<u32>,
     },
     Vote {
         transaction: Transaction,
@@ -153,6 +154,10 @@ pub enum Event {
     Injected(Fault, Option<Node>),
     /// Which bit of a disk was flipped: file and bit. None, if there was nothing to flip.
     Flipped(Node, Option<(String, u64)>),
+    /// A scenario does something, perhaps to a node.
+    Scripted(Option<Node>, String),
+    /// Something goes to a disk: what, and the first LSN of the batch. Only noted for whoever reads the trace.
+    Logged(Node, Moment, Vec<Matter>, u64),
     /// No faults from here on.
     Healed,
     /// A session's connection number, and a message over it.
@@ -197,9 +202,21 @@ impl Trace {
         }
     }
 
+    /// Keeps an event for whoever reads, without counting it among those that two runs must have in common.
+    pub fn note(&mut self, at: Duration, event: &Event) {
+        if let Some(lines) = &mut self.lines {
+            lines.push((at, event.clone()));
+        }
+    }
+
     /// The hash so far.
     pub fn hash(&self) -> u64 {
         self.hasher.finish()
+    }
+
+    /// Whether the events are kept.
+    pub fn is_kept(&self) -> bool {
+        self.lines.is_some()
     }
 
     /// How many events.
@@ -210,6 +227,25 @@ impl Trace {
     /// The events, if they were kept.
     pub fn lines(&self) -> &[(Duration, Event)] {
         self.lines.as_deref().unwrap_or_default()
+    }
+}
+
+impl Event {
+    /// Which intent a transaction stands for, if the event tells.
+    pub fn names(&self) -> Option<(Transaction, u32)> {
+        match self {
+            Event::Opened(_, intent, transaction) => Some((*transaction, *intent)),
+            Event::Message(
+                _,
+                _,
+                Message::Prepare {
+                    transaction,
+                    intent: Some(intent),
+                    ..
+                },
+            ) => Some((*transaction, *intent)),
+            _ => None,
+        }
     }
 }
 
@@ -247,6 +283,16 @@ impl fmt::Display for Event {
             Event::Injected(fault, None) => write!(f, "    ⚡ {}", fault.name()),
             Event::Flipped(node, Some((file, bit))) => write!(f, "{node:<3} bit {bit} of {file} is flipped"),
             Event::Flipped(node, None) => write!(f, "{node:<3} has no bit to flip"),
+            Event::Scripted(Some(node), what) => write!(f, "{node:<3} ⚡ {what}"),
+            Event::Scripted(None, what) => write!(f, "    ⚡ {what}"),
+            Event::Logged(node, moment, matters, lsn) => {
+                let matters: Vec<&str> = matters.iter().map(|matter| matter.word()).collect();
+                write!(f, "{node:<3} ▤ {} {}", moment.word(), matters.join(", "))?;
+                if *lsn > 0 {
+                    write!(f, " from {lsn}")?;
+                }
+                Ok(())
+            }
             Event::Healed => f.write_str("    no more faults"),
             Event::Message(node, session, message) => write!(f, "{node:<3} #{session:<3} {message}"),
             Event::SessionOver(node, session) => write!(f, "{node:<3} #{session:<3} over"),

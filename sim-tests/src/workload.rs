@@ -21,10 +21,13 @@ const KEYED_PATIENCE: Duration = Duration::from_secs(12);
 const ENLIST_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Keys expire after any run: its clock begins somewhere in 2022. In Unix milliseconds.
-const KEYS_EXPIRE_AT_MS: u64 = (2024 - 1970) * 365 * 24 * 3_600_000;
+pub const KEYS_EXPIRE_AT_MS: u64 = (2024 - 1970) * 365 * 24 * 3_600_000;
 
 /// What the clients want under this plan.
 pub fn intents(plan: &Plan) -> Vec<Intent> {
+    if let Some(scenario) = &plan.scenario {
+        return scenario.intents();
+    }
     let random = &mut random::stream(plan.seed, "workload");
     let mut intents: Vec<Intent> = Vec::new();
     for number in 0..plan.intents {
@@ -58,6 +61,7 @@ fn intent(plan: &Plan, random: &mut fastrand::Rng, number: u32) -> Intent {
             Style::Keyed {
                 key: Intent::key_of(number),
                 at_once,
+                expires_at_ms: KEYS_EXPIRE_AT_MS,
             }
         }
     };
@@ -142,7 +146,7 @@ pub async fn run(world: &World, number: u8) {
     let mine: Vec<&Intent> = world
         .intents
         .iter()
-        .filter(|intent| intent.client == number)
+        .filter(|intent| intent.client == number && !world.plan.left_out.contains(&intent.number))
         .collect();
     let clients: Vec<Client> = (0..world.plan.coordinators).filter_map(client_of).collect();
     let mut may_have_asked = world.is_restarted(number);
@@ -175,8 +179,12 @@ fn client_of(coordinator: u8) -> Option<Client> {
 async fn pursue(world: &World, client: &Client, intent: &Intent) {
     match &intent.style {
         Style::OneShot => tell(world, intent, client.execute(one_shot(intent)).await),
-        Style::Keyed { key, at_once } => {
-            let request = one_shot(intent).key(Key::expiring_at_ms(key.clone(), KEYS_EXPIRE_AT_MS));
+        Style::Keyed {
+            key,
+            at_once,
+            expires_at_ms,
+        } => {
+            let request = one_shot(intent).key(Key::expiring_at_ms(key.clone(), *expires_at_ms));
             let ask = || async {
                 tell(
                     world,

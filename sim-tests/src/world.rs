@@ -18,6 +18,7 @@ use crate::intent::Intent;
 use crate::oracle::Oracle;
 use crate::plan::{Fault, Plan};
 use crate::random;
+use crate::scenario::Script;
 use crate::stores::database::{Database, Speaker};
 use crate::stores::ledger::Ledger;
 use crate::trace::{Event, Node, Trace};
@@ -41,6 +42,8 @@ pub struct World {
     processes: Mutex<Processes>,
     exits: mpsc::UnboundedSender<Node>,
     record: Mutex<Record>,
+    /// What strikes in the nemesis' place.
+    pub script: Option<Script>,
 }
 
 /// What lives and dies with a process.
@@ -108,19 +111,35 @@ impl World {
                 failure: None,
             }),
             intents,
+            script: plan.scenario.clone().map(Script::new),
             plan,
         }
     }
 
     /// Something happened.
     pub fn record(&self, event: &Event) {
-        let record = &mut *self.entries();
-        let at = TimeHandle::current().elapsed();
-        record.trace.take(at, event);
-        record.coverage.take(event);
-        if let Err(violation) = record.oracle.take(event) {
-            record.violated(at, violation);
+        {
+            let record = &mut *self.entries();
+            let at = TimeHandle::current().elapsed();
+            record.trace.take(at, event);
+            record.coverage.take(event);
+            if let Err(violation) = record.oracle.take(event) {
+                record.violated(at, violation);
+            }
         }
+        if let Some(script) = &self.script {
+            script.take_event(self, event);
+        }
+    }
+
+    /// Something that only whoever reads the trace wants to know.
+    pub fn note(&self, event: &Event) {
+        self.entries().trace.note(TimeHandle::current().elapsed(), event);
+    }
+
+    /// Whether somebody will read the trace.
+    pub fn is_read(&self) -> bool {
+        self.entries().trace.is_kept()
     }
 
     /// A property does not hold.

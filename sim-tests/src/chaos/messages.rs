@@ -5,6 +5,7 @@ use handfast_proto::v1;
 use tonic::Status;
 
 use super::Wire;
+use crate::intent::Operation;
 use crate::trace::{AckKind, Decision, Message, VoteKind};
 
 /// Something that goes over a session.
@@ -113,11 +114,11 @@ impl Frame for Result<v1::SessionResponse, Status> {
                 wire.transaction(&prepare.transaction_id),
                 BranchId(prepare.branch),
             );
-            let is_interactive = prepare.operation.is_none();
+            let operation = prepare.operation.as_deref().and_then(Operation::decode);
             wire.record(Message::Prepare {
                 transaction,
                 branch,
-                is_interactive,
+                intent: operation.map(|operation| operation.intent),
             });
         }
         for told in &frame.decisions {

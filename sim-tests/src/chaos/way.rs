@@ -80,13 +80,19 @@ impl<T: Frame + Unpin> Way<T> {
             self.sent += 1;
             return;
         }
+        if let Some(echo) = fate.echo {
+            self.put(now() + echo, frame.clone(), false);
+        }
         let arrival = now() + fate.delay;
         let arrival = if fate.overtakes {
             arrival
         } else {
             arrival.max(self.latest)
         };
-        self.latest = self.latest.max(arrival);
+        // By chance, a frame overtakes those before it; in a scenario, those behind it may overtake it too.
+        if !fate.overtakes || self.wire.world.script.is_none() {
+            self.latest = self.latest.max(arrival);
+        }
         if fate.is_doubled {
             // What follows does not overtake it: a stream may repeat itself, but not turn back.
             self.latest = self.latest.max(arrival + fate.again_after);

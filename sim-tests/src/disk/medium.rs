@@ -36,6 +36,19 @@ enum Change {
     Rename(String, String, u64),
 }
 
+/// What a power loss leaves of what was not synced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kept {
+    /// What chance says.
+    ByChance,
+    /// Nothing.
+    Nothing,
+    /// All of it.
+    Everything,
+    /// The first sector or name, and every other after it.
+    EveryOther,
+}
+
 /// A bit that was flipped.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Flip {
@@ -127,13 +140,18 @@ impl Medium {
             .sum()
     }
 
-    /// Of what is uncertain, a power loss keeps nothing, everything, or what chance says.
-    pub fn power_loss(&mut self, random: &mut fastrand::Rng, injected: &mut Injected) {
+    /// Of what is uncertain, a power loss keeps this; if it is left to chance, nothing, everything, or some.
+    pub fn power_loss(&mut self, kept: Kept, random: &mut fastrand::Rng, injected: &mut Injected) {
         let style = random.u8(..4);
-        let mut is_kept = || match style {
-            0 => false,
-            1 => true,
-            _ => random.bool(),
+        let mut is_even = false;
+        let mut is_kept = || match (kept, style) {
+            (Kept::Nothing, _) | (Kept::ByChance, 0) => false,
+            (Kept::Everything, _) | (Kept::ByChance, 1) => true,
+            (Kept::EveryOther, _) => {
+                is_even = !is_even;
+                is_even
+            }
+            (Kept::ByChance, _) => random.bool(),
         };
         for inode in self.inodes.values_mut() {
             for sector in std::mem::take(&mut inode.dirty) {

@@ -1,12 +1,16 @@
 //! A process ends by itself only for what was done to it: a disk that failed or was full, a request to end. A panic, a
 //! stale log, or a damaged one would be our own doing.
 
+use std::sync::Arc;
+
 use super::Invariant;
 use crate::plan::{Fault, Plan};
+use crate::scenario::Scenario;
 use crate::trace::Event;
 
 pub(super) struct ProcessesEndForAReason {
     disks_fail: bool,
+    scenario: Option<Arc<Scenario>>,
 }
 
 impl ProcessesEndForAReason {
@@ -14,6 +18,7 @@ impl ProcessesEndForAReason {
         let faults = [Fault::SyncFails, Fault::WriteFails, Fault::DiskFull];
         ProcessesEndForAReason {
             disks_fail: faults.into_iter().any(|fault| plan.has(fault)),
+            scenario: plan.scenario.clone(),
         }
     }
 }
@@ -30,7 +35,11 @@ impl Invariant for ProcessesEndForAReason {
         let is_asked = why == "drained";
         let is_disk =
             why.contains("check the disk, then start again") || why.contains("no space left on the disk");
-        if is_asked || self.disks_fail && is_disk || why.starts_with("Locked") {
+        let is_expected = self
+            .scenario
+            .as_ref()
+            .is_some_and(|scenario| scenario.expects_end(*node, why));
+        if is_expected || is_asked || self.disks_fail && is_disk || why.starts_with("Locked") {
             Ok(())
         } else {
             Err(format!("{node} has ended: {why}"))

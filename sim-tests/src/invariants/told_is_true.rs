@@ -55,6 +55,7 @@ fn check(ending: &Ending<'_>, knowledge: &Knowledge, intent: &Intent, told: &Tol
         Told::Aborted(transaction, _) => {
             let is_meant = |done: &&crate::oracle::Done| {
                 transaction.is_none_or(|transaction| done.transaction == transaction)
+                    && !knowledge.deviated.contains(&done.transaction)
             };
             match done.iter().find(is_meant) {
                 None => Ok(()),

@@ -7,6 +7,8 @@
 //! - *a promise that expires*: the coordinator decides no commit near its end; after it, the store says hazard.
 //! - *slow work, votes against, nothing to do*: as the operation says.
 
+mod hands;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -21,6 +23,8 @@ use madsim::time::{Instant, sleep};
 
 use super::Accounts;
 use crate::intent::Operation;
+
+pub use hands::{Hand, Hindrance};
 
 /// The store. Clones are the same one.
 #[derive(Clone)]
@@ -42,6 +46,7 @@ struct State {
     running: BTreeMap<BranchKey, u32>,
     /// Interactive work of the newest sessions.
     open: BTreeMap<BranchKey, OpenWork>,
+    hindrance: Hindrance,
 }
 
 #[derive(Clone, Debug)]
@@ -211,6 +216,12 @@ impl State {
                 "it took longer than the promise would have held",
             ));
         }
+        if self.hindrance.has_no_slots {
+            return Vote::Refused(Refusal::retryable(
+                "NO_SLOTS",
+                "there is no room for a further promise",
+            ));
+        }
         if !self.accounts.reserve(&operation) {
             return Vote::Refused(Refusal::retryable("INSUFFICIENT_FUNDS", "the account holds less"));
         }
@@ -279,9 +290,12 @@ impl Resource for Speaker {
             .lock()
             .expect("nothing panics while it holds this lock") = *newest;
         state.open.retain(|_, work| work.speaker != self.coordinator);
+        let Hindrance {
+            is_another, is_older, ..
+        } = state.hindrance;
         Ok(StoreIdentity {
-            store: self.database.store,
-            generation: Generation(1),
+            store: StoreId(self.database.store.0 + u128::from(is_another) * 0x1_0000),
+            generation: Generation(u64::from(!is_older)),
             attached: false,
         })
     }
@@ -320,6 +334,9 @@ impl Resource for Speaker {
 
     async fn scan(&self) -> Result<Vec<ScanLine>, ResourceError> {
         let state = self.database.state();
+        if state.hindrance.scan_fails {
+            return Err(ResourceError::transient("the scan was interrupted"));
+        }
         let running = state
             .running
             .keys()

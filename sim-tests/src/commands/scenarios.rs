@@ -1,0 +1,78 @@
+//! `cargo sim scenarios`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use comfy_table::{Table, presets};
+
+use crate::run::{self, Verdict};
+use crate::scenario::{Course, Scenario};
+use crate::table;
+
+/// Run all named scenarios, and say which row of the fault list each shows and whether it holds.
+#[derive(Args, Clone, Debug)]
+pub struct Scenarios {
+    /// Only those whose name or file contains this.
+    #[arg(long)]
+    filter: Option<String>,
+    /// Where they are.
+    #[arg(long, default_value = "sim-tests/scenarios")]
+    folder: PathBuf,
+    /// Write docs/FAULTS.md: each row, and what shows it.
+    #[arg(long, conflicts_with = "filter")]
+    write_table: bool,
+}
+
+impl Scenarios {
+    /// Runs them. An error if one does not come out as expected.
+    pub fn run(&self) -> anyhow::Result<()> {
+        run::catch_panics();
+        let mut shown = Table::new();
+        shown.load_preset(presets::NOTHING);
+        shown.set_header(["rows", "scenario", "result"]);
+        let mut results = Vec::new();
+        for (path, scenario) in Scenario::read_all(&self.folder)? {
+            let is_wanted = |filter: &String| {
+                scenario.name.contains(filter.as_str()) || path.to_string_lossy().contains(filter.as_str())
+            };
+            if !self.filter.as_ref().is_none_or(is_wanted) {
+                continue;
+            }
+            let failure = play(&scenario, false).1;
+            let rows: Vec<String> = scenario.rows.iter().map(ToString::to_string).collect();
+            let words = failure.as_deref().unwrap_or("ok").to_owned();
+            shown.add_row([rows.join(", "), scenario.name.clone(), words]);
+            results.push((path, scenario, failure));
+        }
+        println!("{shown}");
+        let failed = results.iter().filter(|(_, _, failure)| failure.is_some()).count();
+        println!("{} scenarios, {failed} failed", results.len());
+        if self.write_table {
+            table::write(&results)?;
+        }
+        anyhow::ensure!(failed == 0, "{failed} of {} scenarios failed", results.len());
+        Ok(())
+    }
+}
+
+/// Runs a scenario: what happened, and what is not as it should be.
+pub(super) fn play(scenario: &Scenario, tells_all: bool) -> (Verdict, Option<String>) {
+    let verdict = run::run(scenario.clone().plan(), true);
+    let intents = scenario.intents();
+    let course = Course {
+        intents: &intents,
+        lines: &verdict.lines,
+        done: &verdict.done,
+    };
+    let mut failures: Vec<String> = verdict.failure.iter().cloned().collect();
+    let unmet = scenario
+        .expectations
+        .iter()
+        .filter_map(|expectation| expectation.check(&course).err());
+    failures.extend(unmet);
+    if !tells_all {
+        failures.truncate(1);
+    }
+    let failure = (!failures.is_empty()).then(|| failures.join("\n"));
+    (verdict, failure)
+}

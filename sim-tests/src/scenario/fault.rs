@@ -1,0 +1,178 @@
+//! What a scenario does, and when.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::point::{Point, parse_node};
+use crate::disk::Kept;
+use crate::trace::Node;
+
+/// A fault: one thing that is done at one moment.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScriptedFault {
+    /// At which protocol point.
+    pub at: Option<Point>,
+    /// Or at which virtual time, in milliseconds.
+    pub at_ms: Option<u64>,
+    /// Milliseconds that pass between the point and the fault.
+    #[serde(default)]
+    pub later_ms: u64,
+    /// What is done.
+    #[serde(rename = "do")]
+    pub action: Action,
+    /// To whom. Frames and calls are the ones that the point names.
+    #[serde(default, deserialize_with = "node")]
+    pub node: Option<Node>,
+    /// For how long, in milliseconds, where it lasts: until a restart, a repair, an arrival.
+    #[serde(default = "half_a_second")]
+    pub for_ms: u64,
+    /// What a power loss leaves of what was not synced.
+    pub keep: Option<Keep>,
+    /// Whether the point need not come.
+    #[serde(default)]
+    pub optional: bool,
+}
+
+/// What is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// The process dies; it is started again.
+    Kill,
+    /// The machine loses power; it is started again.
+    PowerLoss,
+    /// The process stands still.
+    Pause,
+    /// The process is asked to shut down.
+    Drain,
+    /// A second process is started on the same directory.
+    SecondProcess,
+    /// The frame is lost.
+    Drop,
+    /// The frame, and all behind it, takes longer.
+    Delay,
+    /// The frame takes longer, and those behind it overtake it.
+    Overtake,
+    /// The frame arrives twice.
+    Duplicate,
+    /// Nothing gets through to or from the participant, and nobody is told.
+    Cut,
+    /// Nothing gets through to the coordinator.
+    CutOut,
+    /// Nothing gets through from the coordinator.
+    CutIn,
+    /// The request is lost.
+    LoseRequest,
+    /// The answer is lost.
+    LoseAnswer,
+    /// The request arrives twice.
+    DoubleRequest,
+    /// The next sync fails.
+    SyncFails,
+    /// The next write fails half-way.
+    WriteFails,
+    /// The disk takes nothing more.
+    DiskFull,
+    /// The disk does nothing.
+    DiskStalls,
+    /// The machine goes off, a bit of its oldest segment changes, it is started; the bit is repaired later.
+    FlipBit,
+    /// A copy is made of the disk.
+    Backup,
+    /// The machine goes off, gets the copy back, and is started; what was there is put back later.
+    Restore,
+    /// The machine goes off and is started with an empty disk; what was there is put back later.
+    Empty,
+    /// The store loses what it has prepared, as a failover does.
+    LosePrepared,
+    /// Somebody rolls back by hand what the store has prepared.
+    RollBackByHand,
+    /// Somebody commits by hand what the store has prepared.
+    CommitByHand,
+    /// The store shows as prepared again what it has committed, as a restored one does.
+    Resurrect,
+    /// The store holds a prepared branch that no coordinator knows.
+    ForeignBranch,
+    /// That branch is gone.
+    DropForeign,
+    /// The store has no room for further promises.
+    NoSlots,
+    /// Scans of the store fail.
+    ScanFails,
+    /// Another store answers behind the name.
+    OtherStore,
+    /// The store is an older life of itself.
+    OlderLife,
+}
+
+/// What a power loss leaves of what was not synced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keep {
+    /// Nothing.
+    Nothing,
+    /// All of it.
+    Everything,
+    /// Every other sector and name.
+    Some,
+}
+
+impl Action {
+    /// Whether it is done to the frame at hand.
+    pub fn is_of_a_frame(self) -> bool {
+        matches!(
+            self,
+            Action::Drop | Action::Delay | Action::Overtake | Action::Duplicate
+        )
+    }
+
+    /// Whether it is done to the call at hand.
+    pub fn is_of_a_call(self) -> bool {
+        matches!(
+            self,
+            Action::LoseRequest | Action::LoseAnswer | Action::DoubleRequest
+        )
+    }
+}
+
+impl ScriptedFault {
+    /// For how long.
+    pub fn duration(&self) -> Duration {
+        Duration::from_millis(self.for_ms)
+    }
+
+    /// What a power loss leaves.
+    pub fn kept(&self) -> Kept {
+        match self.keep {
+            None => Kept::ByChance,
+            Some(Keep::Nothing) => Kept::Nothing,
+            Some(Keep::Everything) => Kept::Everything,
+            Some(Keep::Some) => Kept::EveryOther,
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = format!("{self:?}");
+        for (at, letter) in name.char_indices() {
+            if letter.is_uppercase() && at > 0 {
+                f.write_str(" ")?;
+            }
+            write!(f, "{}", letter.to_ascii_lowercase())?;
+        }
+        Ok(())
+    }
+}
+
+fn half_a_second() -> u64 {
+    500
+}
+
+fn node<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Node>, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    parse_node(&word).map(Some).map_err(serde::de::Error::custom)
+}

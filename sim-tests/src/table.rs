@@ -1,0 +1,222 @@
+//! `docs/FAULTS.md`: each row of the fault list, and what shows that it holds.
+//!
+//! The rows are `sim-tests/faults.txt`. What shows them is found where it lives: scenarios by their `rows`, transcripts of
+//! the core by their first line, tests of real processes by a comment `FAULTS n` or by `sim-tests/fault-tests.txt`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use crate::scenario::Scenario;
+
+const ROWS: &str = "sim-tests/faults.txt";
+const TESTS: &str = "sim-tests/fault-tests.txt";
+const TRANSCRIPTS: &str = "coordinator/core/tests/transcripts";
+const SOURCES: &[&str] = &[
+    "coordinator/src",
+    "coordinator/tests",
+    "coordinator/wal",
+    "participant-sdk/src",
+    "participant-sdk/tests",
+    "examples",
+];
+const TABLE: &str = "docs/FAULTS.md";
+
+/// A scenario's file, the scenario, and what is not as expected.
+pub type Played = (PathBuf, Scenario, Option<String>);
+
+#[derive(Default)]
+struct Shown {
+    scenarios: Vec<String>,
+    transcripts: Vec<String>,
+    tests: Vec<String>,
+    failed: bool,
+}
+
+/// Writes the table. The folder that commands run in is the repository's root.
+pub fn write(played: &[Played]) -> anyhow::Result<()> {
+    let mut shown: BTreeMap<u8, Shown> = BTreeMap::new();
+    for (path, scenario, failure) in played {
+        for row in &scenario.rows {
+            let row = shown.entry(*row).or_default();
+            row.scenarios.push(link(&scenario.name, path));
+            row.failed |= failure.is_some();
+        }
+    }
+    for path in files(Path::new(TRANSCRIPTS), "txt")? {
+        let text = fs::read_to_string(&path)?;
+        for row in rows_in(text.lines().next().unwrap_or_default()) {
+            shown
+                .entry(row)
+                .or_default()
+                .transcripts
+                .push(link(&stem(&path), &path));
+        }
+    }
+    for folder in SOURCES {
+        for path in files(Path::new(folder), "rs")? {
+            for (row, test) in tests_of(&fs::read_to_string(&path)?) {
+                shown.entry(row).or_default().tests.push(link(&test, &path));
+            }
+        }
+    }
+    for (row, test, path) in listed()? {
+        shown.entry(row).or_default().tests.push(link(&test, &path));
+    }
+    fs::write(TABLE, text(&shown)?).with_context(|| format!("cannot write {TABLE}"))
+}
+
+fn text(shown: &BTreeMap<u8, Shown>) -> anyhow::Result<String> {
+    let rows = fs::read_to_string(ROWS).with_context(|| format!("cannot read {ROWS}"))?;
+    let mut text = String::from(
+        "# What Handfast must survive, and what shows that it does\n\n\
+         Written by `cargo sim scenarios --write-table`; change `sim-tests/faults.txt`, the scenarios, the transcripts or \
+         the tests instead. A scenario replays with `cargo sim replay sim-tests/scenarios/<name>.toml`.\n",
+    );
+    let (mut total, mut missing) = (0, 0);
+    let mut body = String::new();
+    for line in rows.lines().filter(|line| !line.is_empty()) {
+        if let Some(title) = line.strip_prefix("# ") {
+            write!(
+                body,
+                "\n## {title}\n\n| | fault → the only acceptable result | shown by | last result |\n|---|---|---|---|\n"
+            )?;
+            continue;
+        }
+        let (number, fault) = line
+            .split_once(' ')
+            .with_context(|| format!("{ROWS}: `{line}` has no number"))?;
+        let number: u8 = number
+            .parse()
+            .with_context(|| format!("{ROWS}: `{line}` has no number"))?;
+        total += 1;
+        let (by, result) = match shown.get(&number) {
+            Some(shown) => (shown.by(), shown.result()),
+            None => {
+                missing += 1;
+                ("**missing**".to_owned(), "—")
+            }
+        };
+        writeln!(body, "| {number} | {fault} | {by} | {result} |")?;
+    }
+    let simulated = shown.values().filter(|row| !row.scenarios.is_empty()).count();
+    let covered = total - missing;
+    writeln!(
+        text,
+        "\n{covered} of {total} rows are shown, {simulated} of them by scenarios of the simulator.\n{body}"
+    )?;
+    Ok(text.trim_end().to_owned() + "\n")
+}
+
+impl Shown {
+    fn by(&self) -> String {
+        let kinds = [
+            ("scenario", &self.scenarios),
+            ("transcript", &self.transcripts),
+            ("test", &self.tests),
+        ];
+        let kinds: Vec<String> = kinds
+            .into_iter()
+            .filter(|(_, all)| !all.is_empty())
+            .map(|(kind, all)| format!("{kind}: {}", all.join(", ")))
+            .collect();
+        kinds.join("; ")
+    }
+
+    fn result(&self) -> &'static str {
+        match (self.failed, self.scenarios.is_empty()) {
+            (true, _) => "**failed**",
+            (false, true) => "with the tests",
+            (false, false) => "ok",
+        }
+    }
+}
+
+fn link(name: &str, path: &Path) -> String {
+    format!("[{name}](../{})", path.display())
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem()
+        .map(|stem| stem.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+/// Files of this extension, in order, however deep.
+fn files(folder: &Path, extension: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let entries = fs::read_dir(folder)
+        .with_context(|| format!("cannot read {}; is this the repository's root?", folder.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(files(&path, extension)?);
+        } else if path.extension().is_some_and(|is| is == extension) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The numbers that follow the word FAULTS: `FAULTS 18, 65, DESIGN 10.3` names 18 and 65.
+fn rows_in(line: &str) -> Vec<u8> {
+    let Some((_, behind)) = line.split_once("FAULTS ") else {
+        return Vec::new();
+    };
+    behind
+        .split([',', ':'])
+        .map_while(|word| word.trim().trim_end_matches('.').parse().ok())
+        .collect()
+}
+
+/// Tests with a comment that names rows, just before them.
+fn tests_of(source: &str) -> Vec<(u8, String)> {
+    let mut rows = Vec::new();
+    let mut tests = Vec::new();
+    for line in source.lines() {
+        let line = line.trim_start();
+        if line.starts_with("//") {
+            rows.extend(rows_in(line));
+        } else if let Some(name) = line
+            .strip_prefix("async fn ")
+            .or_else(|| line.strip_prefix("fn "))
+        {
+            let name = name.split(['(', '<']).next().unwrap_or_default();
+            tests.extend(rows.drain(..).map(|row| (row, name.to_owned())));
+        } else if !line.starts_with('#') {
+            rows.clear();
+        }
+    }
+    tests
+}
+
+/// Lines `row test file`, kept by hand for tests that do not say it themselves.
+fn listed() -> anyhow::Result<Vec<(u8, String, PathBuf)>> {
+    let text = fs::read_to_string(TESTS).with_context(|| format!("cannot read {TESTS}"))?;
+    let parse = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (row, test, path) = (words.next()?.parse().ok()?, words.next()?, words.next()?);
+        Some((row, test.to_owned(), PathBuf::from(path)))
+    };
+    let lines = text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let mut listed = Vec::new();
+    for line in lines {
+        let (row, test, path) =
+            parse(line).with_context(|| format!("{TESTS}: `{line}` is not `row test file`"))?;
+        let source =
+            fs::read_to_string(&path).with_context(|| format!("{TESTS}: there is no {}", path.display()))?;
+        anyhow::ensure!(
+            source.contains(&format!("fn {test}")),
+            "{TESTS}: there is no test {test} in {}",
+            path.display()
+        );
+        listed.push((row, test, path));
+    }
+    Ok(listed)
+}

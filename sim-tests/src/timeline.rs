@@ -1,0 +1,3 @@
+//! What happened, for people to look at.
+
+pub mod html;

@@ -1,0 +1,134 @@
+// A row is [milliseconds, class, transaction, from column, to column, text]; column -1 is everybody's.
+const colors = {
+  prepare: '#1f5fbf', commit: '#17803b', abort: '#b3451b', hazard: '#b3101f', scan: '#8a5fb0', session: '#8a94a2',
+  work: '#1f8a99', client: '#1d2530', log: '#8a94a2', durable: '#17803b', fault: '#d01f2f', death: '#d01f2f',
+  life: '#55606e', bad: '#b3101f',
+};
+const legend = [['prepare', 'prepare, vote'], ['commit', 'commit'], ['abort', 'abort'], ['hazard', 'hazard'],
+  ['scan', 'scan, forget'], ['work', 'enlist'], ['session', 'session'], ['fault', 'fault']];
+const LEFT = 90, TOP = 8, ROW = 22, WIDTH = Math.max(230, Math.min(360, 1200 / heads.length));
+const x = column => LEFT + WIDTH * (column + 0.5);
+const isLog = row => row[1] === 'log' || row[1] === 'durable';
+const choice = { transaction: '', log: true, scan: true };
+
+function el(name, attributes, text) {
+  const node = document.createElementNS('http://www.w3.org/2000/svg', name);
+  for (const key in attributes) node.setAttribute(key, attributes[key]);
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+function controls() {
+  const div = document.getElementById('controls');
+  const names = [...new Set(rows.map(row => row[2]).filter(Boolean))].sort((a, b) => a.localeCompare(b, 'en', { numeric: true }));
+  const select = document.createElement('select');
+  select.append(new Option('all transactions', ''), ...names.map(name => new Option(name, name)));
+  select.onchange = () => { choice.transaction = select.value; draw(); };
+  div.append(select);
+  for (const [key, words] of [['log', 'log and disks'], ['scan', 'sessions and scans']]) {
+    const label = document.createElement('label'), box = document.createElement('input');
+    box.type = 'checkbox'; box.checked = choice[key];
+    box.onchange = () => { choice[key] = box.checked; draw(); };
+    label.append(box, ' ' + words);
+    div.append(label);
+  }
+  for (const [name, words] of legend) {
+    const span = document.createElement('span'), line = document.createElement('i');
+    line.style.color = colors[name];
+    span.append(line, words);
+    div.append(span);
+  }
+}
+
+// Repeated syncs of the same batch are one line: what counts is when it became durable.
+function shown() {
+  const down = new Set();
+  return rows.filter(row => {
+    if (isLog(row) && (!choice.log || row[5].startsWith('writes'))) return false;
+    if (!choice.scan && (row[1] === 'scan' || row[1] === 'session')) return false;
+    return !choice.transaction || !row[2] || row[2] === choice.transaction;
+  });
+}
+
+// Times of a node during which its process does not run.
+function deaths(all, y) {
+  const gaps = heads.map(() => []), since = heads.map(() => null);
+  all.forEach((row, index) => {
+    const column = row[3];
+    if (column < 0) return;
+    const dies = row[1] === 'death' || row[1] === 'fault' && /^(kill|power loss|flip bit|restore|empty|.*(Dies|LosesPower))$/.test(row[5]);
+    if (dies && since[column] === null) since[column] = y(index);
+    if (row[1] === 'life' && row[5] === 'starts' && since[column] !== null) {
+      gaps[column].push([since[column], y(index)]);
+      since[column] = null;
+    }
+  });
+  since.forEach((from, column) => { if (from !== null) gaps[column].push([from, y(all.length)]); });
+  return gaps;
+}
+
+function draw() {
+  const main = document.getElementById('diagram'), all = shown();
+  // A pause in which nothing happens is a little space, however long it was.
+  const ys = []; let at = TOP + ROW, before = 0;
+  for (const row of all) {
+    const gap = row[0] - before;
+    at += ROW + (gap > 50 ? 8 : 0) + (gap > 400 ? 12 : 0);
+    ys.push(at); before = row[0];
+  }
+  ys.push(at + ROW);
+  const y = index => ys[index], width = LEFT + WIDTH * heads.length + 40, height = at + 2 * ROW;
+  const top = el('svg', { id: 'heads', width, height: 30 });
+  heads.forEach((head, column) => top.append(el('text', { class: 'head', x: x(column), y: 20 }, head)));
+  const svg = el('svg', { width, height });
+  const defs = el('defs', {});
+  for (const name in colors) {
+    const marker = el('marker', { id: 'to-' + name, viewBox: '0 0 8 8', refX: 8, refY: 4, markerWidth: 8, markerHeight: 8, orient: 'auto' });
+    marker.append(el('path', { d: 'M0 0 L8 4 L0 8 z', fill: colors[name] }));
+    defs.append(marker);
+  }
+  svg.append(defs);
+  heads.forEach((_, column) => svg.append(el('line', { x1: x(column), x2: x(column), y1: 0, y2: height, stroke: '#c5ccd6', 'stroke-width': 2 })));
+  deaths(all, y).forEach((gaps, column) => gaps.forEach(([from, to]) => {
+    svg.append(el('rect', { x: x(column) - 7, y: from, width: 14, height: Math.max(4, to - from), fill: '#f7d4d6', stroke: '#d01f2f', 'stroke-dasharray': '3 3' }));
+  }));
+  let last = '';
+  all.forEach((row, index) => svg.append(...drawRow(row, y(index), row[0].toFixed(0) === last ? '' : (last = row[0].toFixed(0)))));
+  main.replaceChildren(top, svg);
+}
+
+function label(text, at, y, anchor, color, weight) {
+  const attributes = { x: at, y, 'text-anchor': anchor, style: `fill:${color};font-weight:${weight};paint-order:stroke;stroke:#fff;stroke-width:4px` };
+  return el('text', attributes, text);
+}
+
+function drawRow([ms, kind, , from, to, text], y, time) {
+  const parts = [], color = colors[kind];
+  if (time) parts.push(el('text', { class: 'time', x: LEFT - 14, y: y + 4 }, time + ' ms'));
+  const words = text.length > 90 ? text.slice(0, 89) + '…' : text;
+  if (from < 0) {
+    parts.push(el('line', { x1: LEFT, x2: LEFT + WIDTH * heads.length, y1: y, y2: y, stroke: color, 'stroke-dasharray': '2 4' }));
+    parts.push(label((kind === 'fault' ? '⚡ ' : '') + words, LEFT + 6, y - 3, 'start', color, 600));
+  } else if (from === to) {
+    const isStrong = kind === 'fault' || kind === 'death';
+    if (isLog([0, kind])) {
+      parts.push(el('rect', { x: x(from) - 5, y: y - 5, width: 10, height: 10, fill: kind === 'durable' ? color : '#fff', stroke: color, 'stroke-width': 2 }));
+    } else {
+      parts.push(el('circle', { cx: x(from), cy: y, r: isStrong ? 6 : 4, fill: color }));
+    }
+    const isLast = from === heads.length - 1 && heads.length > 1;
+    const mark = kind === 'fault' ? '⚡ ' : kind === 'death' ? '✝ ' : '';
+    parts.push(label(mark + words, x(from) + (isLast ? -12 : 12), y + 4, isLast ? 'end' : 'start', color, isStrong ? 600 : 400));
+  } else {
+    const isRight = to > from, gap = isRight ? 5 : -5;
+    const line = { x1: x(from) + gap, x2: x(to) - gap, y1: y - 3, y2: y + 3, stroke: color, 'stroke-width': 1.8, 'marker-end': `url(#to-${kind})` };
+    parts.push(el('line', line));
+    parts.push(label(words, x(from) + (isRight ? 14 : -14), y - 5, isRight ? 'start' : 'end', color, 500));
+  }
+  const title = el('title', {}, `${ms.toFixed(3)} ms: ${text}`);
+  parts[parts.length - 1].append(title);
+  return parts;
+}
+
+controls();
+draw();
