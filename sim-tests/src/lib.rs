@@ -39,6 +39,8 @@ pub mod scenario;
 #[cfg(madsim)]
 pub mod shrink;
 #[cfg(madsim)]
+pub mod spy;
+#[cfg(madsim)]
 pub mod stores;
 #[cfg(madsim)]
 pub mod table;

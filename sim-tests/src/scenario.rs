@@ -348,6 +348,7 @@ impl TransactionOf {
             timeout_ms: self.timeout_ms,
             waits_for_all: self.waits_for_all,
             pause_ms: self.pause_ms,
+            is_watched: false,
         }
     }
 }

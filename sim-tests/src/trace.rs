@@ -170,6 +170,8 @@ pub enum Event {
     Opened(Node, u32, Transaction),
     /// A client was told how its intent came out.
     Told(Node, u32, Told),
+    /// Somebody looked, and was told of a decision.
+    Read(Node, Transaction, Decision),
     /// A property does not hold.
     Violation(String),
 }
@@ -299,6 +301,9 @@ impl fmt::Display for Event {
             Event::Begun(node, intent) => write!(f, "{node:<3} intent {intent}"),
             Event::Opened(node, intent, id) => write!(f, "{node:<3} intent {intent} is {}", id),
             Event::Told(node, intent, told) => write!(f, "{node:<3} intent {intent}: {told}"),
+            Event::Read(node, transaction, decision) => {
+                write!(f, "{node:<3} reads {decision:?} of {transaction}")
+            }
             Event::Violation(what) => write!(f, "    ✗ {what}"),
         }
     }

@@ -11,6 +11,7 @@ use crate::intent::{Finish, Intent, Part, Style, Work};
 use crate::plan::{Fault, Plan};
 use crate::processes::listens_at;
 use crate::random::{self, happens};
+use crate::spy;
 use crate::trace::{Event, Node, Told, Transaction};
 use crate::world::World;
 
@@ -95,6 +96,7 @@ fn intent(plan: &Plan, random: &mut fastrand::Rng, number: u32) -> Intent {
         timeout_ms: random.u64(300..3000),
         waits_for_all: random.u8(..4) == 0,
         pause_ms: random.u64(..60),
+        is_watched: random.u8(..6) == 0,
     }
 }
 
@@ -155,7 +157,12 @@ pub async fn run(world: &World, number: u8) {
         if !may_have_asked || intent.key().is_some() {
             sleep(Duration::from_millis(intent.pause_ms)).await;
             world.record(&Event::Begun(Node::Client(number), intent.number));
-            pursue(world, &clients[usize::from(intent.coordinator)], intent).await;
+            let client = &clients[usize::from(intent.coordinator)];
+            if intent.is_watched {
+                join(pursue(world, client, intent), spy::look(world, client, intent)).await;
+            } else {
+                pursue(world, client, intent).await;
+            }
         }
         may_have_asked = false;
         world.advance(number);

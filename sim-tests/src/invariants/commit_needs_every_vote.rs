@@ -79,6 +79,7 @@ impl Invariant for CommitNeedsEveryVote {
                     ..
                 },
             )
+            | Event::Read(_, transaction, Decision::Commit)
             | Event::Told(_, _, Told::Committed(transaction)) => return self.check(*transaction),
             _ => {}
         }

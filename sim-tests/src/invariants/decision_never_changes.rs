@@ -2,9 +2,12 @@
 //! decision, by whatever way and however late, hears the same.
 //!
 //! A transaction in which nobody promised anything has no effects either way, and without a key no record: it may read as
-//! committed to its client, and as aborted after a restart.
+//! committed to its client, and as aborted after a restart. In the same way a branch that had nothing to do may be told to
+//! abort when an old line of a scan still shows it: it holds nothing that a commit could need.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use handfast_ids::BranchId;
 
 use super::Invariant;
 use crate::trace::{Decision, Event, Message, Told, Transaction, VoteKind};
@@ -13,6 +16,32 @@ use crate::trace::{Decision, Event, Message, Told, Transaction, VoteKind};
 pub(super) struct DecisionNeverChanges {
     decided: BTreeMap<Transaction, Decision>,
     promised: BTreeSet<Transaction>,
+    read_only: BTreeSet<(Transaction, BranchId)>,
+}
+
+impl DecisionNeverChanges {
+    fn told_by(&mut self, message: &Message) -> Option<(Transaction, Decision)> {
+        match *message {
+            Message::Decision {
+                transaction,
+                branch,
+                decision,
+            } if !self.read_only.contains(&(transaction, branch)) => Some((transaction, decision)),
+            Message::Vote {
+                transaction,
+                branch,
+                vote,
+            } => {
+                match vote {
+                    VoteKind::Prepared => drop(self.promised.insert(transaction)),
+                    VoteKind::ReadOnly => drop(self.read_only.insert((transaction, branch))),
+                    VoteKind::Refused => {}
+                }
+                None
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Invariant for DecisionNeverChanges {
@@ -22,29 +51,13 @@ impl Invariant for DecisionNeverChanges {
 
     fn take(&mut self, event: &Event) -> Result<(), String> {
         let (transaction, told) = match event {
-            Event::Message(
-                _,
-                _,
-                Message::Decision {
-                    transaction,
-                    decision,
-                    ..
-                },
-            ) => (*transaction, *decision),
+            Event::Message(_, _, message) => match self.told_by(message) {
+                Some(told) => told,
+                None => return Ok(()),
+            },
+            Event::Read(_, transaction, decision) => (*transaction, *decision),
             Event::Told(_, _, Told::Committed(transaction)) => (*transaction, Decision::Commit),
             Event::Told(_, _, Told::Aborted(Some(transaction), _)) => (*transaction, Decision::Abort),
-            Event::Message(
-                _,
-                _,
-                Message::Vote {
-                    transaction,
-                    vote: VoteKind::Prepared,
-                    ..
-                },
-            ) => {
-                self.promised.insert(*transaction);
-                return Ok(());
-            }
             _ => return Ok(()),
         };
         let decided = *self.decided.entry(transaction).or_insert(told);

@@ -153,6 +153,7 @@ fn row(event: &Event, names: &Names, columns: &BTreeMap<Node, usize>) -> Option<
         }
         Event::Healed => Some("\"life\",\"\",-1,-1,\"no more faults\"".to_owned()),
         Event::Violation(what) => Some(format!("\"bad\",\"\",-1,-1,{}", quote(what))),
+        Event::Read(node, _, decision) => alone("client", "", node, &format!("reads {decision:?}")),
         Event::Begun(node, intent) => {
             let name = format!("t{intent}");
             let text = format!("asks for {name}");
