@@ -1,13 +1,10 @@
 //! `handfast`: parses, runs, and tells how it went.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
 use handfast_coordinator::cli::Cli;
-
-/// How long what runs beside the event loops may take to end.
-const SHUTDOWN: Duration = Duration::from_secs(5);
+use handfast_coordinator::runtime::shut_down;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -19,8 +16,7 @@ fn main() -> ExitCode {
         }
     };
     let ended = runtime.block_on(cli.run());
-    // The index may still be written. It is not waited for without end: its disk may have stalled.
-    runtime.shutdown_timeout(SHUTDOWN);
+    shut_down(runtime);
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

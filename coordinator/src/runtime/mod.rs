@@ -14,9 +14,9 @@ use handfast_core::Moment;
 use tokio::time::Instant;
 
 #[cfg(not(madsim))]
-pub use real::{Listener, Termination, random_u128, serve, spawn_blocking, wall_ms};
+pub use real::{Listener, Termination, random_u128, serve, shut_down, spawn_blocking, wall_ms};
 #[cfg(madsim)]
-pub use simulated::{Listener, Termination, random_u128, serve, spawn_blocking, wall_ms};
+pub use simulated::{Listener, Termination, random_u128, serve, shut_down, spawn_blocking, wall_ms};
 
 pub use tokio::task::JoinHandle;
 

@@ -128,3 +128,11 @@ pub fn random_u128() -> u128 {
 pub fn spawn_blocking(work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     tokio::task::spawn_blocking(work)
 }
+
+/// How long what runs beside the event loops may take to end.
+const SHUTDOWN: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Ends the process's runtime. The index may still be written; it is not waited for without end: its disk may have stalled.
+pub fn shut_down(runtime: tokio::runtime::Runtime) {
+    runtime.shutdown_timeout(SHUTDOWN);
+}

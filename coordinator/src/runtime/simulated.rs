@@ -81,3 +81,8 @@ pub fn spawn_blocking(work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     work();
     super::spawn(async {})
 }
+
+/// Ends the process's runtime. Nothing runs beside the event loops.
+pub fn shut_down(runtime: tokio::runtime::Runtime) {
+    drop(runtime);
+}
