@@ -6,7 +6,7 @@ const colors = {
 };
 const legend = [['prepare', 'prepare, vote'], ['commit', 'commit'], ['abort', 'abort'], ['hazard', 'hazard'],
   ['scan', 'scan, forget'], ['work', 'enlist'], ['session', 'session'], ['fault', 'fault']];
-const LEFT = 90, TOP = 8, ROW = 22, WIDTH = Math.max(230, Math.min(360, 1200 / heads.length));
+const LEFT = 90, TOP = 8, ROW = 22, WIDTH = Math.max(230, Math.min(360, (innerWidth - 160) / heads.length));
 const x = column => LEFT + WIDTH * (column + 0.5);
 const isLog = row => row[1] === 'log' || row[1] === 'durable';
 const choice = { transaction: '', log: true, scan: true };
@@ -40,10 +40,10 @@ function controls() {
   }
 }
 
-// Repeated syncs of the same batch are one line: what counts is when it became durable.
+// What is about to be written is left out: what counts is when it is in the cache, and when it is durable.
 function shown() {
-  const down = new Set();
   return rows.filter(row => {
+    if (row[1] === 'merged') return false;
     if (isLog(row) && (!choice.log || row[5].startsWith('writes'))) return false;
     if (!choice.scan && (row[1] === 'scan' || row[1] === 'session')) return false;
     return !choice.transaction || !row[2] || row[2] === choice.transaction;
@@ -66,6 +66,16 @@ function deaths(all, y) {
   since.forEach((from, column) => { if (from !== null) gaps[column].push([from, y(all.length)]); });
   return gaps;
 }
+
+// What happened to a frame is told right behind its messages: it is drawn on the last of them.
+const fates = { drop: 'lost', duplicate: 'arrives twice', overtake: 'late, others pass it', delay: 'late' };
+rows.forEach((row, index) => {
+  const before = rows[index - 1];
+  if (row[1] === 'fault' && row[3] < 0 && fates[row[5]] && before && before[3] !== before[4]) {
+    before[6] = fates[row[5]];
+    row[1] = 'merged';
+  }
+});
 
 function draw() {
   const main = document.getElementById('diagram'), all = shown();
@@ -102,7 +112,7 @@ function label(text, at, y, anchor, color, weight) {
   return el('text', attributes, text);
 }
 
-function drawRow([ms, kind, , from, to, text], y, time) {
+function drawRow([ms, kind, , from, to, text, fate], y, time) {
   const parts = [], color = colors[kind];
   if (time) parts.push(el('text', { class: 'time', x: LEFT - 14, y: y + 4 }, time + ' ms'));
   const words = text.length > 90 ? text.slice(0, 89) + '…' : text;
@@ -122,6 +132,17 @@ function drawRow([ms, kind, , from, to, text], y, time) {
   } else {
     const isRight = to > from, gap = isRight ? 5 : -5;
     const line = { x1: x(from) + gap, x2: x(to) - gap, y1: y - 3, y2: y + 3, stroke: color, 'stroke-width': 1.8, 'marker-end': `url(#to-${kind})` };
+    if (fate) {
+      const middle = (x(from) + x(to)) / 2;
+      line['stroke-dasharray'] = '6 4';
+      if (fate === 'lost') {
+        line.x2 = middle;
+        delete line['marker-end'];
+        const size = 6;
+        for (const slope of [1, -1]) parts.push(el('line', { x1: middle - size, x2: middle + size, y1: y - size * slope, y2: y + size * slope, stroke: colors.fault, 'stroke-width': 3 }));
+      }
+      parts.push(label('⚡ ' + fate, middle + 12, y + 14, 'start', colors.fault, 600));
+    }
     parts.push(el('line', line));
     parts.push(label(words, x(from) + (isRight ? 14 : -14), y - 5, isRight ? 'start' : 'end', color, 500));
   }
