@@ -93,6 +93,10 @@ impl<D: Disk> Journal<D> {
             }
         }
         let was_in_flight = self.log.in_flight();
+        if !self.log.has_room() {
+            // Nothing is taken in until there is room, so nobody else may ever demand that this be written.
+            self.log.force(self.log.accepted());
+        }
         self.log.start();
         if !was_in_flight && self.log.in_flight() {
             self.decision_in_flight = std::mem::take(&mut self.decision_pending);

@@ -146,10 +146,6 @@ impl<D: Disk> GroupCommit<D> {
     /// If nothing is in flight and something demanded is not durable, sends everything pending on its way.
     /// [`GroupCommit::completed`] drives it.
     pub fn start(&mut self) {
-        if !self.has_room() {
-            // Whoever minds `has_room` takes nothing in until this is written, so nobody else may ever demand it.
-            self.demanded = self.accepted;
-        }
         let idle = matches!(self.writer, Writer::Idle(_) | Writer::Held(_));
         if !idle || self.latch.check().is_err() || self.demanded <= self.durable {
             return;

@@ -97,6 +97,10 @@ impl<S: Staged, D: Disk> Engine for Journal<S, D> {
     fn start(&mut self) {
         self.checkpointing
             .begin_if_due(&mut self.log, &self.options, || self.state.snapshot());
+        if !self.log.has_room() {
+            // Nothing is taken in until there is room, so nobody else may ever demand that this be written.
+            self.log.force(self.log.accepted());
+        }
         self.log.start();
     }
 
