@@ -235,7 +235,8 @@ async fn survive(seed: u64) -> u32 {
         Handle::current().kill(node.id());
         madsim::time::sleep(Duration::from_millis(5)).await;
         machine.heal();
-        check(&machine, &told.lock().unwrap().clone()).await;
+        let told_so_far = *told.lock().unwrap();
+        check(&machine, &told_so_far).await;
         machine.process_death();
         Handle::current().restart(node.id());
     }

@@ -30,10 +30,8 @@ impl Invariant for ForgottenAfterAllAcknowledged {
                 transaction,
                 branch,
                 vote: VoteKind::Prepared,
-            } => {
-                if !self.acknowledged.contains(&(*transaction, *branch)) {
-                    self.owed.entry(*transaction).or_default().insert(*branch);
-                }
+            } if !self.acknowledged.contains(&(*transaction, *branch)) => {
+                self.owed.entry(*transaction).or_default().insert(*branch);
             }
             Message::Decision {
                 transaction,
