@@ -94,6 +94,8 @@ pub fn play(arguments: Vec<OsString>) -> Option<ExitCode> {
 }
 
 async fn ledger(role: LedgerRole) -> anyhow::Result<()> {
+    // Before the journal is opened, which can take a while: from here on SIGTERM is a goodbye.
+    let terminated = terminated()?;
     handfast_participant::failpoint::check().map_err(anyhow::Error::msg)?;
     let opening = || Account {
         balance: OPENING_BALANCE,
@@ -110,14 +112,15 @@ async fn ledger(role: LedgerRole) -> anyhow::Result<()> {
     let participant = Participant::builder(&role.name, [role.coordinator])?
         .staged(ledger, journal_directory(&role.data_dir))
         .await?;
-    Ok(participant.run(terminated()?).await?)
+    Ok(participant.run(terminated).await?)
 }
 
 async fn postgres(role: PostgresRole) -> anyhow::Result<()> {
+    let terminated = terminated()?;
     let options = PostgresOptions::new(&role.url, InstanceId(random_bits()))?;
     let participant =
         Participant::builder(&role.name, [role.coordinator])?.resource(PostgresResource::new(options));
-    Ok(participant.run(terminated()?).await?)
+    Ok(participant.run(terminated).await?)
 }
 
 /// Completes at SIGTERM.

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
 use handfast_participant::Client;
-use handfast_proto::v1::StatusRequest;
 use handfast_proto::v1::admin_client::AdminClient;
+use handfast_proto::v1::{StatusRequest, StatusResponse};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::checker::judge;
@@ -417,11 +417,7 @@ pub async fn until_connected(address: SocketAddr, processes: &mut [Process]) -> 
     while Instant::now() < give_up_at {
         processes.iter_mut().try_for_each(Process::check)?;
         if let Ok(status) = status(address).await {
-            let connected = status
-                .resources
-                .iter()
-                .filter(|resource| resource.sessions > 0)
-                .count();
+            let connected = connected(&status);
             if connected == Name::BOTH.len() {
                 return Ok(());
             }
@@ -432,14 +428,17 @@ pub async fn until_connected(address: SocketAddr, processes: &mut [Process]) -> 
     bail!("the processes did not come up within {SETTLE_WITHIN:?}: {seen}; see the logs")
 }
 
-/// Until no transaction is live any more: everything is decided, delivered and acknowledged.
+/// Until both sides have a session and no transaction is live any more: everything is decided, delivered and acknowledged.
+///
+/// A coordinator that has just started lists only the stores that have come back: both must be there, or a store that is
+/// still starting would be asked to end.
 pub async fn until_settled(address: SocketAddr, processes: &mut [Process]) -> anyhow::Result<()> {
     let give_up_at = Instant::now() + SETTLE_WITHIN;
     while Instant::now() < give_up_at {
         processes.iter_mut().try_for_each(Process::check)?;
         if let Ok(status) = status(address).await
             && status.table.is_some_and(|table| table.live == 0)
-            && status.resources.iter().all(|resource| resource.sessions > 0)
+            && connected(&status) == Name::BOTH.len()
         {
             return Ok(());
         }
@@ -449,8 +448,16 @@ pub async fn until_settled(address: SocketAddr, processes: &mut [Process]) -> an
     Ok(())
 }
 
+fn connected(status: &StatusResponse) -> usize {
+    status
+        .resources
+        .iter()
+        .filter(|resource| resource.sessions > 0)
+        .count()
+}
+
 /// What the coordinator says of itself.
-pub async fn status(address: SocketAddr) -> anyhow::Result<handfast_proto::v1::StatusResponse> {
+pub async fn status(address: SocketAddr) -> anyhow::Result<StatusResponse> {
     let mut admin = AdminClient::connect(format!("http://{address}")).await?;
     Ok(admin.status(StatusRequest {}).await?.into_inner())
 }
