@@ -53,6 +53,8 @@ pub struct Server {
     pub calls: usize,
     /// Sessions at a time.
     pub sessions: usize,
+    /// Clients' streams of transactions at a time.
+    pub streams: usize,
     /// Messages that wait for a slow session; with more it is ended, and catches up when it comes back.
     pub session_backlog: usize,
     /// How long a shutdown waits for decided transactions to be delivered.
@@ -72,6 +74,7 @@ impl Default for Server {
             inbox_bytes: 256 << 20,
             calls: 200_000,
             sessions: 10_000,
+            streams: 10_000,
             session_backlog: 1_000_000,
             drain_timeout_ms: 10_000,
         }
@@ -240,6 +243,7 @@ impl Settings {
             ("server.inbox_inputs", self.server.inbox_inputs as u64),
             ("server.calls", self.server.calls as u64),
             ("server.sessions", self.server.sessions as u64),
+            ("server.streams", self.server.streams as u64),
             ("server.session_backlog", self.server.session_backlog as u64),
             ("limits.transactions", self.limits.transactions as u64),
             ("limits.resources", self.limits.resources as u64),
@@ -251,6 +255,7 @@ impl Settings {
         let places = [
             ("server.inbox_inputs", self.server.inbox_inputs),
             ("server.sessions", self.server.sessions),
+            ("server.streams", self.server.streams),
         ];
         if let Some((name, value)) = places.into_iter().find(|(_, value)| *value > PLACES) {
             return refuse(format!("{name} is {value}; give at most {PLACES}"));

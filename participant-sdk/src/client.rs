@@ -32,6 +32,7 @@ mod active;
 mod call;
 mod error;
 mod outcome;
+mod pipeline;
 mod request;
 mod watch;
 
@@ -63,6 +64,8 @@ pub struct ClientOptions {
     pub read_patience: Duration,
     /// How long making a connection may take.
     pub connect_timeout: Duration,
+    /// How one-shot transactions travel.
+    pub transport: Transport,
     /// First wait between tries; doubles.
     pub backoff_first: Duration,
     /// Longest wait between tries.
@@ -78,10 +81,22 @@ impl ClientOptions {
             answer_margin: Duration::from_secs(5),
             read_patience: Duration::from_secs(15),
             connect_timeout: Duration::from_secs(3),
+            transport: Transport::default(),
             backoff_first: Duration::from_millis(20),
             backoff_longest: Duration::from_secs(2),
         }
     }
+}
+
+/// How one-shot transactions travel to the coordinator. What a caller sees is the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Transport {
+    /// All on one stream of the connection: far cheaper as soon as several are under way. A coordinator that knows no
+    /// streams is sent calls.
+    #[default]
+    Stream,
+    /// Each as a call of its own, which proxies can route and meter.
+    Calls,
 }
 
 /// A client of one coordinator. Clones share the connection, which is made when it is first needed and made anew when it
@@ -132,14 +147,14 @@ impl Client {
         let request = transaction.into_wire()?;
         let answer = self
             .caller
-            .call(tries, |mut client, remaining| {
+            .call(tries, |client, remaining| {
                 let mut request = request.clone();
                 // A later try has what is left of the same deadline; at least a millisecond, because 0 is the default.
                 request.timeout_ms = millis(timeout.min(remaining)).max(1);
-                async move { client.transactions.execute(request).await }
+                async move { client.execute(request).await }
             })
             .await;
-        Outcome::from_answer(answer.map(|response| response.result), None)
+        Outcome::from_told(answer)
     }
 
     /// [`Client::execute`], and asks again with the same key while the outcome is unknown, for as long as `patience`.

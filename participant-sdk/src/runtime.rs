@@ -8,6 +8,7 @@ pub(crate) mod link;
 #[path = "runtime/simulated_link.rs"]
 pub mod link;
 
+use std::future::Future;
 use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
@@ -25,6 +26,11 @@ pub fn from_now(after: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
     let now = Instant::now();
     now.checked_add(after).unwrap_or_else(|| now + YEAR)
+}
+
+/// Starts a task. It ends by itself.
+pub fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(task);
 }
 
 /// 128 random bits.

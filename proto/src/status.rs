@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
+use crate::v1;
+
 /// The domain of every [`Reason`] in `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "handfast";
 
@@ -169,6 +171,36 @@ impl Failure {
             message: status.message().to_owned(),
             retry_after,
         })
+    }
+}
+
+impl From<Failure> for v1::CallFailure {
+    fn from(failure: Failure) -> v1::CallFailure {
+        let wait = failure.retry_after.unwrap_or_default();
+        v1::CallFailure {
+            reason: failure.reason.to_string(),
+            message: failure.message,
+            retry_after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl From<v1::CallFailure> for Failure {
+    /// A reason that this build does not know reads as [`Reason::Stopped`]: whether anything was executed is not known.
+    fn from(failure: v1::CallFailure) -> Failure {
+        let retry_after_ms = failure.retry_after_ms;
+        let (reason, message) = match Reason::from_name(&failure.reason) {
+            Some(reason) => (reason, failure.message),
+            None => (
+                Reason::Stopped,
+                format!("{}: {}", failure.reason, failure.message),
+            ),
+        };
+        Failure {
+            reason,
+            message,
+            retry_after: (retry_after_ms > 0).then(|| Duration::from_millis(retry_after_ms)),
+        }
     }
 }
 

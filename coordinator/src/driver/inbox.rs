@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::calls::{Answer, Watching};
 use super::outbox::SessionSender;
+use super::streams::{Answers, StreamId};
 use crate::config::Server;
 
 /// The unit in which bytes are counted, so that small inputs cost one.
@@ -31,8 +32,6 @@ pub type Room = OwnedSemaphorePermit;
 pub enum Input {
     /// A client's request that has one answer.
     Call {
-        /// Its number.
-        call: Call,
         /// What is asked.
         request: Request,
         /// Where the answer goes.
@@ -40,10 +39,31 @@ pub enum Input {
         /// Its bytes.
         room: Room,
     },
+    /// A client opens a stream of transactions.
+    StreamUp {
+        /// Which.
+        stream: StreamId,
+        /// Where answers go: a channel of [`FRAMES_IN_FLIGHT`](super::FRAMES_IN_FLIGHT).
+        answers: mpsc::Sender<Answers>,
+    },
+    /// Transactions of a stream, by the client's numbers. What cannot be taken as it stands is answered in its place.
+    Executes {
+        /// The stream.
+        stream: StreamId,
+        /// What is asked.
+        requests: Vec<(u64, Result<ExecuteRequest, Failure>)>,
+        /// Its bytes.
+        room: Room,
+    },
+    /// A client has nothing more to ask on its stream, or is gone.
+    StreamDown {
+        /// Which.
+        stream: StreamId,
+        /// Nobody waits for answers any more.
+        lost: bool,
+    },
     /// A client wants to hear of every change.
     Watch {
-        /// Its number.
-        call: Call,
         /// Of what.
         transaction: TransactionId,
         /// Where the views go.
@@ -199,7 +219,6 @@ impl DriverHandle {
             .map_err(|_| busy())?;
         let (answer, answered) = oneshot::channel();
         self.try_put(Input::Call {
-            call: Call(self.number()),
             request,
             answer,
             room,
@@ -210,11 +229,7 @@ impl DriverHandle {
     /// Listens to a transaction.
     pub fn watch(&self, transaction: TransactionId) -> Result<watch::Receiver<Watching>, Failure> {
         let (views, watched) = watch::channel(None);
-        self.try_put(Input::Watch {
-            call: Call(self.number()),
-            transaction,
-            views,
-        })?;
+        self.try_put(Input::Watch { transaction, views })?;
         Ok(watched)
     }
 
@@ -230,12 +245,17 @@ impl DriverHandle {
         SessionId(self.number())
     }
 
-    /// Puts a session's input, and waits while the inbox is full.
+    /// A number for a new stream of a client.
+    pub fn stream_id(&self) -> StreamId {
+        StreamId(self.number())
+    }
+
+    /// Puts a session's or a stream's input, and waits while the inbox is full.
     pub async fn put(&self, input: Input) -> Result<(), Failure> {
         self.inputs.send(input).await.map_err(|_| stopped())
     }
 
-    /// Room for a session's frame; waits while there is none.
+    /// Room for a session's or a stream's frame; waits while there is none.
     pub async fn room(&self, bytes: usize) -> Result<Room, Failure> {
         let rooms = rooms_of(bytes).min(self.rooms_limit);
         self.rooms

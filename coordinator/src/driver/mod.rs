@@ -16,11 +16,15 @@ mod frames;
 mod gate;
 mod inbox;
 mod journal;
+mod lane;
 mod outbox;
 mod questions;
 mod recover;
+mod streams;
 
-use handfast_core::{CloseReason, Coordinator, Effect, Event, LogSpace, Lsn, Moment, Record, SessionId};
+use handfast_core::{
+    CloseReason, Coordinator, Effect, Event, ExecuteRequest, LogSpace, Lsn, Moment, Record, SessionId,
+};
 use handfast_proto::status::{Failure, Reason};
 use handfast_proto::v1;
 use handfast_wal::{Disk, WalError};
@@ -30,14 +34,17 @@ pub use calls::{Answer, Watched, Watching};
 pub use inbox::{
     DriverHandle, Found, Inbox, Input, PageRequest, Question, Request, Room, ServiceStatus, inbox,
 };
-pub use outbox::{FRAMES_IN_FLIGHT, Outgoing, SessionSender};
+pub use lane::FRAMES_IN_FLIGHT;
+pub use outbox::{Outgoing, SessionSender};
 pub use recover::{create_log, recover};
+pub use streams::{Answers, StreamId};
 
-use calls::Calls;
+use calls::{Caller, Calls};
 use checkpoints::Checkpoints;
 use gate::Gate;
 use journal::Journal;
 use outbox::Outbox;
+use streams::Streams;
 
 use crate::error::Error;
 use crate::failpoint::{self, Point};
@@ -59,6 +66,7 @@ pub struct Driver<D: Disk, I: Index> {
     index: I,
     gate: Gate,
     outbox: Outbox,
+    streams: Streams,
     calls: Calls,
     calls_limit: usize,
     checkpoints: Checkpoints,
@@ -107,6 +115,7 @@ impl<D: Disk, I: Index> Driver<D, I> {
             biased;
             durable = self.journal.completed() => durable.map(Wake::Durable),
             () = self.outbox.writable() => Ok(Wake::Other),
+            () = self.streams.writable() => Ok(Wake::Other),
             done = self.checkpoints.done() => done.map(|()| Wake::Other),
             () = self.clock.sleep_until(timeout) => Ok(Wake::Other),
             count = self.inbox.recv_many(&mut self.gathered, INPUTS_PER_TURN), if has_room => Ok(Wake::Inputs(count)),
@@ -146,30 +155,54 @@ impl<D: Disk, I: Index> Driver<D, I> {
     fn take(&mut self, now: Moment, input: Input) -> Result<(), Error> {
         match input {
             Input::Call {
-                call,
                 request,
                 answer,
                 room: _,
-            } => {
-                if self.calls.len() >= self.calls_limit {
+            } => match self.is_full() {
+                true => {
                     let _ = answer.send(Err(inbox::busy()));
-                    return Ok(());
+                    Ok(())
                 }
-                self.calls.once(call, answer);
-                self.handle(now, request.into_event(call))
+                false => {
+                    let call = self.calls.insert(Caller::Once(answer));
+                    self.handle(now, request.into_event(call))
+                }
+            },
+            Input::StreamUp { stream, answers } => {
+                self.streams.open(stream, answers);
+                Ok(())
             }
-            Input::Watch {
-                call,
-                transaction,
-                views,
+            Input::Executes {
+                stream,
+                requests,
+                room: _,
             } => {
-                if self.calls.len() >= self.calls_limit {
-                    let _ = views.send(Some(Err(inbox::busy())));
-                    return Ok(());
+                for (number, request) in requests {
+                    self.take_streamed(now, stream, number, request)?;
                 }
-                self.calls.watcher(call, views);
-                self.handle(now, Event::Watch { call, transaction })
+                Ok(())
             }
+            Input::StreamDown { stream, lost: false } => {
+                self.streams.close(stream);
+                Ok(())
+            }
+            Input::StreamDown { stream, lost: true } => {
+                self.streams.remove(stream);
+                for call in self.calls.take_stream(stream) {
+                    self.handle(now, Event::CallGone { call })?;
+                }
+                Ok(())
+            }
+            Input::Watch { transaction, views } => match self.is_full() {
+                true => {
+                    let _ = views.send(Some(Err(inbox::busy())));
+                    Ok(())
+                }
+                false => {
+                    let call = self.calls.insert(Caller::Watcher(views));
+                    self.handle(now, Event::Watch { call, transaction })
+                }
+            },
             Input::Question(question) => {
                 self.answer(now, question);
                 Ok(())
@@ -198,6 +231,35 @@ impl<D: Disk, I: Index> Driver<D, I> {
                 self.handle(now, Event::SessionDown { session })
             }
             Input::Drain => self.drain(now),
+        }
+    }
+
+    /// As many calls wait as may.
+    fn is_full(&self) -> bool {
+        self.calls.len() >= self.calls_limit
+    }
+
+    fn take_streamed(
+        &mut self,
+        now: Moment,
+        stream: StreamId,
+        number: u64,
+        request: Result<ExecuteRequest, Failure>,
+    ) -> Result<(), Error> {
+        self.streams.asked(stream);
+        let request = match request {
+            Ok(_) if self.is_full() => Err(inbox::busy()),
+            taken => taken,
+        };
+        match request {
+            Ok(request) => {
+                let call = self.calls.insert(Caller::Streamed(stream, number));
+                self.handle(now, Event::Execute { call, request })
+            }
+            Err(failure) => {
+                self.streams.answer(stream, number, Err(failure));
+                Ok(())
+            }
         }
     }
 
@@ -239,7 +301,7 @@ impl<D: Disk, I: Index> Driver<D, I> {
                 }
             }
             Effect::Reply { call, reply, .. } => {
-                self.calls.reply(call, reply, inbox::answer);
+                self.calls.reply(call, reply, &mut self.streams, inbox::answer);
                 self.replied = true;
             }
             Effect::CloseSession { session, reason } => self.close_session(session, &reason),
@@ -311,6 +373,7 @@ impl<D: Disk, I: Index> Driver<D, I> {
         if let Some(point) = self.outbox.flush(self.clock.now(), self.journal.durable()) {
             failpoint::linger_and_die(point).await;
         }
+        self.streams.flush();
         if std::mem::take(&mut self.replied) && failpoint::passes(Point::AfterReply) {
             failpoint::linger_and_die(Point::AfterReply).await;
         }
@@ -353,14 +416,20 @@ impl<D: Disk, I: Index> Driver<D, I> {
             "the coordinator shuts down; dial in again in a while",
         );
         self.outbox.close_all(&goodbye(&leave));
-        while !self.outbox.is_empty() {
+        loop {
             self.outbox.flush(self.clock.now(), durable);
-            let slow = !self.outbox.is_empty();
-            if slow
-                && crate::runtime::timeout(FAREWELL, self.outbox.writable())
-                    .await
-                    .is_none()
-            {
+            self.streams.flush();
+            if self.outbox.is_empty() && self.streams.is_flushed() {
+                break;
+            }
+            let slow = async {
+                tokio::select! {
+                    biased;
+                    () = self.outbox.writable() => {}
+                    () = self.streams.writable() => {}
+                }
+            };
+            if crate::runtime::timeout(FAREWELL, slow).await.is_none() {
                 break;
             }
         }
@@ -371,7 +440,7 @@ impl<D: Disk, I: Index> Driver<D, I> {
     }
 }
 
-/// How long a session that does not take its last frame is waited for.
+/// How long a peer that does not take its last frame is waited for.
 const FAREWELL: std::time::Duration = std::time::Duration::from_secs(1);
 
 fn goodbye(failure: &Failure) -> v1::Goodbye {

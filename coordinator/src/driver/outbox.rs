@@ -9,11 +9,9 @@
 //! A slow session slows nobody else: its messages wait, bounded by `session_backlog`, beyond which it is ended.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::future::Future;
-use std::pin::Pin;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use handfast_core::{Lsn, Message, Moment, SessionId};
 use handfast_proto::status::Failure;
 use handfast_proto::v1;
@@ -22,10 +20,8 @@ use tokio::sync::oneshot;
 use tonic::Status;
 
 use super::frames;
+use super::lane::{Lane, Place};
 use crate::failpoint::{self, Point};
-
-/// Frames that the transport has not taken yet, per session.
-pub const FRAMES_IN_FLIGHT: usize = 1;
 
 /// One frame for the transport, or how the session ended.
 pub type Outgoing = Result<v1::SessionResponse, Status>;
@@ -33,7 +29,7 @@ pub type Outgoing = Result<v1::SessionResponse, Status>;
 /// The driver's end of a session.
 #[derive(Debug)]
 pub struct SessionSender {
-    /// A channel of [`FRAMES_IN_FLIGHT`].
+    /// A channel of [`FRAMES_IN_FLIGHT`](super::FRAMES_IN_FLIGHT).
     pub frames: mpsc::Sender<Outgoing>,
     /// Dropped when the driver has let go of the session.
     pub released: oneshot::Sender<()>,
@@ -51,10 +47,9 @@ pub struct OutboxSettings {
 }
 
 struct Session {
-    frames: mpsc::Sender<Outgoing>,
+    lane: Lane<Outgoing>,
     _released: oneshot::Sender<()>,
     waiting: VecDeque<Message>,
-    transport: Transport,
     /// It is in the list of those that have something to send.
     dirty: bool,
     /// Once everything before it is sent, the session ends with this.
@@ -62,19 +57,7 @@ struct Session {
     sent_at: Moment,
 }
 
-/// Whether the next frame can go.
-enum Transport {
-    /// Perhaps.
-    Free,
-    /// It can: a place is reserved.
-    Reserved(OwnedPermit<Outgoing>),
-    /// It cannot: a future waits for room.
-    Blocked,
-    /// Nobody listens any more. The session's reader will say so.
-    Gone,
-}
-
-type Writable = Pin<Box<dyn Future<Output = (SessionId, Option<OwnedPermit<Outgoing>>)> + Send>>;
+type Writable = BoxFuture<'static, (SessionId, Option<OwnedPermit<Outgoing>>)>;
 
 /// All sessions' outgoing frames.
 pub struct Outbox {
@@ -98,10 +81,9 @@ impl Outbox {
     /// A session begins.
     pub fn open(&mut self, session: SessionId, sender: SessionSender, now: Moment) {
         let opened = Session {
-            frames: sender.frames,
+            lane: Lane::new(sender.frames),
             _released: sender.released,
             waiting: VecDeque::new(),
-            transport: Transport::Free,
             dirty: false,
             goodbye: None,
             sent_at: now,
@@ -126,7 +108,7 @@ impl Outbox {
         let Some(entry) = self.sessions.get_mut(&session) else {
             return true;
         };
-        if entry.goodbye.is_some() || matches!(entry.transport, Transport::Gone) {
+        if entry.goodbye.is_some() || entry.lane.is_gone() {
             return true;
         }
         if entry.waiting.len() >= self.settings.backlog {
@@ -142,7 +124,7 @@ impl Outbox {
         let Some(entry) = self.sessions.get_mut(&session) else {
             return;
         };
-        if matches!(entry.transport, Transport::Gone) {
+        if entry.lane.is_gone() {
             return self.remove(session);
         }
         entry.goodbye = Some((goodbye, failure.map(Status::from)));
@@ -170,14 +152,14 @@ impl Outbox {
     pub async fn writable(&mut self) {
         match self.writable.next().await {
             None => std::future::pending().await,
-            Some((session, permit)) => match (self.sessions.get_mut(&session), permit) {
-                (Some(entry), Some(permit)) => {
-                    entry.transport = Transport::Reserved(permit);
-                    mark(entry, session, &mut self.dirty);
+            Some((session, room)) => {
+                if let Some(entry) = self.sessions.get_mut(&session) {
+                    match entry.lane.found(room) {
+                        true => mark(entry, session, &mut self.dirty),
+                        false => self.gone(session),
+                    }
                 }
-                (Some(_), None) => self.gone(session),
-                (None, _) => {}
-            },
+            }
         }
     }
 
@@ -215,24 +197,15 @@ impl Outbox {
     fn permit(&mut self, session: SessionId) -> Option<OwnedPermit<Outgoing>> {
         let entry = self.sessions.get_mut(&session)?;
         entry.dirty = false;
-        match std::mem::replace(&mut entry.transport, Transport::Free) {
-            Transport::Reserved(permit) => Some(permit),
-            Transport::Free => match entry.frames.clone().try_reserve_owned() {
-                Ok(permit) => Some(permit),
-                Err(mpsc::error::TrySendError::Full(frames)) => {
-                    entry.transport = Transport::Blocked;
-                    self.writable.push(Box::pin(
-                        async move { (session, frames.reserve_owned().await.ok()) },
-                    ));
-                    None
-                }
-                Err(mpsc::error::TrySendError::Closed(_)) => {
-                    self.gone(session);
-                    None
-                }
-            },
-            waiting @ (Transport::Blocked | Transport::Gone) => {
-                entry.transport = waiting;
+        match entry.lane.place() {
+            Place::Here(permit) => Some(permit),
+            Place::Later(room) => {
+                self.writable.push(room.map(move |room| (session, room)).boxed());
+                None
+            }
+            Place::Blocked => None,
+            Place::Gone => {
+                self.gone(session);
                 None
             }
         }
@@ -243,7 +216,6 @@ impl Outbox {
         let Some(entry) = self.sessions.get_mut(&session) else {
             return;
         };
-        entry.transport = Transport::Gone;
         entry.waiting.clear();
         if entry.goodbye.is_some() {
             self.remove(session);

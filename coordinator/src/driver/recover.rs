@@ -11,6 +11,7 @@ use super::checkpoints::Checkpoints;
 use super::gate::Gate;
 use super::journal::Journal;
 use super::outbox::{Outbox, OutboxSettings};
+use super::streams::Streams;
 use super::{Driver, HOUSEKEEPING_MS, Inbox, codec};
 use crate::config::Settings;
 use crate::error::{Error, Kind};
@@ -70,6 +71,7 @@ pub async fn recover<D: Disk, I: Index>(
         index,
         gate: Gate::default(),
         outbox: Outbox::new(outbox_settings(settings)),
+        streams: Streams::default(),
         calls: Calls::default(),
         calls_limit: server.calls,
         checkpoints: Checkpoints::new(settings.log.checkpoint_bytes, opened.recovered.replayed_bytes),

@@ -5,6 +5,7 @@
 mod admin;
 mod answers;
 pub mod digest;
+mod execute_stream;
 pub(crate) mod failures;
 mod participant_frames;
 mod sessions;
@@ -42,7 +43,7 @@ impl Services {
     /// The services over this driver.
     pub fn new(driver: &DriverHandle, settings: &Settings) -> Services {
         Services {
-            transactions: TransactionsService::new(driver.clone()),
+            transactions: TransactionsService::new(driver.clone(), settings.server.streams),
             participants: ParticipantsService::new(driver.clone(), settings.server.clone()),
             admin: AdminService::new(driver.clone()),
             frame_bytes: settings.server.frame_bytes,

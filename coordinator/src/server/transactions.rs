@@ -11,10 +11,10 @@ use handfast_proto::status::{Failure, Reason};
 use handfast_proto::v1::transactions_server::Transactions;
 use handfast_proto::{convert, v1};
 use prost::Message;
-use tokio::sync::watch;
-use tonic::{Request, Response, Status};
+use tokio::sync::{Semaphore, watch};
+use tonic::{Request, Response, Status, Streaming};
 
-use super::{answers, digest};
+use super::{answers, digest, execute_stream};
 use crate::driver::{self, DriverHandle, PageRequest, Question, Watching};
 
 /// Lines of a page: without a wish, and at most.
@@ -25,12 +25,19 @@ const PAGE_SIZE_MAX: usize = 1000;
 #[derive(Clone, Debug)]
 pub struct TransactionsService {
     driver: DriverHandle,
+    streams: usize,
+    places: Arc<Semaphore>,
 }
 
 impl TransactionsService {
-    /// Over this driver.
-    pub fn new(driver: DriverHandle) -> Self {
-        TransactionsService { driver }
+    /// Over this driver, for so many streams at a time.
+    pub fn new(driver: DriverHandle, streams: usize) -> Self {
+        let places = Arc::new(Semaphore::new(streams));
+        TransactionsService {
+            driver,
+            streams,
+            places,
+        }
     }
 }
 
@@ -45,6 +52,21 @@ impl Transactions for TransactionsService {
         let request = driver::Request::Execute(execute_request(request)?);
         let result = answers::result(self.driver.call(request, bytes).await?)?;
         Ok(Response::new(v1::ExecuteResponse { result: Some(result) }))
+    }
+
+    type ExecuteStreamStream = execute_stream::Responses;
+
+    async fn execute_stream(
+        &self,
+        request: Request<Streaming<v1::ExecuteStreamRequest>>,
+    ) -> Result<Response<Self::ExecuteStreamStream>, Status> {
+        let place = self.places.clone().try_acquire_owned().map_err(|_| {
+            let limit = self.streams;
+            let message = format!("there are {limit} streams, which is the limit; raise server.streams");
+            Status::from(Failure::new(Reason::Busy, message))
+        })?;
+        let responses = execute_stream::serve(self.driver.clone(), request.into_inner(), place).await?;
+        Ok(Response::new(responses))
     }
 
     async fn begin(&self, request: Request<v1::BeginRequest>) -> Result<Response<v1::BeginResponse>, Status> {
@@ -158,7 +180,7 @@ async fn next_view(
     }
 }
 
-fn execute_request(request: v1::ExecuteRequest) -> Result<ExecuteRequest, Failure> {
+pub(super) fn execute_request(request: v1::ExecuteRequest) -> Result<ExecuteRequest, Failure> {
     let wait = wait(request.wait)?;
     let key = match &request.key {
         None => None,
@@ -250,6 +272,6 @@ fn no_such_key(key: &str) -> Failure {
     Failure::new(Reason::UnknownTransaction, message)
 }
 
-fn invalid(message: impl Into<String>) -> Failure {
+pub(super) fn invalid(message: impl Into<String>) -> Failure {
     Failure::new(Reason::InvalidArgument, message)
 }

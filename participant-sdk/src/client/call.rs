@@ -4,12 +4,14 @@ use std::future::Future;
 use std::time::Duration;
 
 use handfast_proto::status::{Advice, Failure};
+use handfast_proto::v1;
 use handfast_proto::v1::transactions_client::TransactionsClient;
 use tokio::sync::Mutex;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
-use super::ClientOptions;
+use super::pipeline::{NotSent, Pipeline, Told};
+use super::{ClientOptions, Transport};
 use crate::backoff::Backoff;
 use crate::runtime::{self, Instant, link};
 
@@ -17,6 +19,22 @@ use crate::runtime::{self, Instant, link};
 #[derive(Clone)]
 pub(super) struct Connected {
     pub transactions: TransactionsClient<Channel>,
+    pipeline: Option<Pipeline>,
+}
+
+impl Connected {
+    /// Executes a transaction, on the stream if there is one.
+    pub async fn execute(mut self, request: v1::ExecuteRequest) -> Result<Response<Told>, Status> {
+        let request = match &self.pipeline {
+            Some(pipeline) => match pipeline.execute(request).await {
+                Ok(answer) => return answer.map(Response::new),
+                Err(NotSent(request)) => request,
+            },
+            None => request,
+        };
+        let response = self.transactions.execute(request).await?;
+        Ok(response.map(|response| response.result.map_or(Told::Nothing, Told::Result)))
+    }
 }
 
 /// How a request may be tried.
@@ -67,6 +85,7 @@ pub(super) struct Caller {
 #[derive(Debug, Default)]
 struct Connection {
     channel: Option<Channel>,
+    pipeline: Option<Pipeline>,
     /// Which life of the connection this is, so that a failure of an old one does not end a new one.
     life: u64,
     /// Which address is next.
@@ -181,10 +200,16 @@ impl Caller {
             connection.life += 1;
         }
         let channel = connection.channel.clone().expect("made right above");
+        let transactions =
+            TransactionsClient::new(channel).max_decoding_message_size(runtime::MAX_FRAME_BYTES);
+        let is_lost = connection.pipeline.as_ref().is_none_or(Pipeline::can_be_replaced);
+        if self.options.transport == Transport::Stream && is_lost {
+            connection.pipeline = Some(Pipeline::new(transactions.clone()));
+        }
         Ok((
             Connected {
-                transactions: TransactionsClient::new(channel)
-                    .max_decoding_message_size(runtime::MAX_FRAME_BYTES),
+                transactions,
+                pipeline: connection.pipeline.clone(),
             },
             connection.life,
         ))
@@ -195,6 +220,7 @@ impl Caller {
         let mut connection = self.connection.lock().await;
         if connection.life == life {
             connection.channel = None;
+            connection.pipeline = None;
         }
     }
 }

@@ -5,6 +5,7 @@ use handfast_proto::v1;
 
 use super::ClientError;
 use super::call::CallError;
+use super::pipeline::Told;
 
 /// How a transaction came out, as far as can be told.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -84,6 +85,17 @@ impl Outcome {
             Err(CallError::Ambiguous(why)) => Ok(Outcome::unknown(asked, why)),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The outcome that the answer to Execute tells, or none.
+    pub(super) fn from_told(answer: Result<Told, CallError>) -> Result<Outcome, ClientError> {
+        let result = match answer {
+            Ok(Told::Committed(transaction)) => return Ok(Outcome::Committed { transaction }),
+            Ok(Told::Result(result)) => Ok(Some(result)),
+            Ok(Told::Nothing) => Ok(None),
+            Err(error) => Err(error),
+        };
+        Outcome::from_answer(result, None)
     }
 
     fn from_wire(result: v1::TransactionResult, asked: Option<TransactionId>) -> Outcome {

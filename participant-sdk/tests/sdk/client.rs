@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use handfast_participant::client::ClientOptions;
+use handfast_participant::client::{ClientOptions, Transport};
 use handfast_participant::proto::status::{Failure, Reason};
 use handfast_participant::proto::v1;
 use handfast_participant::{Client, ClientError, Key, Outcome, Transaction, Wait};
@@ -32,7 +32,12 @@ fn lost() -> Answer {
 }
 
 fn client(address: &str) -> Client {
+    client_over(Transport::default(), address)
+}
+
+fn client_over(transport: Transport, address: &str) -> Client {
     let mut options = ClientOptions::new([address]);
+    options.transport = transport;
     options.answer_margin = Duration::from_millis(500);
     options.read_patience = Duration::from_millis(500);
     options.backoff_first = Duration::from_millis(1);
@@ -50,19 +55,40 @@ fn keyed() -> Transaction {
     work().key(Key::expiring_at_ms("order-4711", 1_000))
 }
 
-/// Executes against these answers, of which the last one stays; returns what came of it and how often it was tried.
+/// Executes against these answers, of which the last one stays; returns what came of it and how often it was tried. It is the
+/// same on a stream, by calls, and by calls because the coordinator knows no streams.
 async fn execute(
+    transaction: Transaction,
+    answers: &'static [fn() -> Answer],
+) -> (Result<Outcome, ClientError>, usize) {
+    let streamed = execute_over(Transport::Stream, true, transaction.clone(), answers).await;
+    let called = execute_over(Transport::Calls, true, transaction.clone(), answers).await;
+    let fallen_back = execute_over(Transport::Stream, false, transaction, answers).await;
+    for other in [&called, &fallen_back] {
+        let kind = |outcome: &Result<Outcome, ClientError>| outcome.as_ref().ok().map(std::mem::discriminant);
+        assert_eq!(kind(&streamed.0), kind(&other.0), "{streamed:?} and {other:?}");
+    }
+    streamed
+}
+
+async fn execute_over(
+    transport: Transport,
+    streams: bool,
     transaction: Transaction,
     answers: &'static [fn() -> Answer],
 ) -> (Result<Outcome, ClientError>, usize) {
     let tries = Arc::new(AtomicUsize::new(0));
     let counted = tries.clone();
-    let fake = Fake::scripted(move |_| {
+    let script = move |_| {
         let number = counted.fetch_add(1, Ordering::Relaxed);
         answers[number.min(answers.len() - 1)]()
-    })
-    .await;
-    let outcome = soon("an outcome", client(&fake.address).execute(transaction)).await;
+    };
+    let fake = match streams {
+        true => Fake::scripted(script).await,
+        false => Fake::without_streams(script).await,
+    };
+    let client = client_over(transport, &fake.address);
+    let outcome = soon("an outcome", client.execute(transaction)).await;
     (outcome, tries.load(Ordering::Relaxed))
 }
 

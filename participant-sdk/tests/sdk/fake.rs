@@ -265,6 +265,20 @@ impl Fake {
     pub async fn scripted(
         script: impl Fn(Ask) -> Result<v1::TransactionResult, Status> + Send + Sync + 'static,
     ) -> Fake {
+        Fake::with(script, true).await
+    }
+
+    /// The same, as a coordinator that does not know streams of transactions.
+    pub async fn without_streams(
+        script: impl Fn(Ask) -> Result<v1::TransactionResult, Status> + Send + Sync + 'static,
+    ) -> Fake {
+        Fake::with(script, false).await
+    }
+
+    async fn with(
+        script: impl Fn(Ask) -> Result<v1::TransactionResult, Status> + Send + Sync + 'static,
+        streams: bool,
+    ) -> Fake {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await
             .expect("a port is free");
@@ -273,11 +287,12 @@ impl Fake {
         let service = Service {
             sessions: sender,
             script: Arc::new(script),
+            streams,
         };
         let router = tonic::transport::Server::builder()
             .add_service(ParticipantsServer::new(service.clone()))
             .add_service(TransactionsServer::new(service));
-        tokio::spawn(router.serve_with_incoming(TcpIncoming::from(listener)));
+        tokio::spawn(router.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))));
         Fake {
             address,
             sessions: Mutex::new(sessions),
@@ -297,6 +312,7 @@ impl Fake {
 struct Service {
     sessions: mpsc::Sender<Session>,
     script: Script,
+    streams: bool,
 }
 
 #[tonic::async_trait]
@@ -344,6 +360,44 @@ impl Transactions for Service {
     async fn execute(&self, _: Request<v1::ExecuteRequest>) -> Result<Response<v1::ExecuteResponse>, Status> {
         let result = (self.script)(Ask::Execute)?;
         Ok(Response::new(v1::ExecuteResponse { result: Some(result) }))
+    }
+
+    type ExecuteStreamStream = ReceiverStream<Result<v1::ExecuteStreamResponse, Status>>;
+
+    /// Each answer in a message of its own. A status that is no refusal ends the stream, as a lost connection would.
+    async fn execute_stream(
+        &self,
+        request: Request<Streaming<v1::ExecuteStreamRequest>>,
+    ) -> Result<Response<Self::ExecuteStreamStream>, Status> {
+        if !self.streams {
+            return Err(Status::unimplemented("streams of transactions"));
+        }
+        let (sender, receiver) = mpsc::channel(1);
+        let (mut messages, script) = (request.into_inner(), self.script.clone());
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = messages.message().await {
+                for numbered in message.requests {
+                    let answer = match script(Ask::Execute) {
+                        Ok(result) => Ok(v1::numbered_answer::Answer::Result(result)),
+                        Err(status) => match Failure::from_status(&status) {
+                            Some(failure) => Ok(v1::numbered_answer::Answer::Failure(failure.into())),
+                            None => Err(status),
+                        },
+                    };
+                    let is_lost = answer.is_err();
+                    let response = answer.map(|answer| v1::ExecuteStreamResponse {
+                        answers: vec![v1::NumberedAnswer {
+                            number: numbered.number,
+                            answer: Some(answer),
+                        }],
+                    });
+                    if sender.send(response).await.is_err() || is_lost {
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
     async fn begin(&self, _: Request<v1::BeginRequest>) -> Result<Response<v1::BeginResponse>, Status> {
