@@ -105,7 +105,7 @@ impl Coordinator {
         wait: Wait,
         effects: &mut Vec<Effect>,
     ) {
-        if self.table.contains_key(&transaction) {
+        if self.table.contains(transaction) {
             self.wait_for(call, transaction, wait, effects);
         } else if let Some((outcome, after)) = answer {
             self.reply(
@@ -148,7 +148,7 @@ impl Coordinator {
         wait: Wait,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(entry) = self.table.get_mut(&transaction) else {
+        let Some(entry) = self.table.get_mut(transaction) else {
             return self.answer_ended(call, transaction, effects);
         };
         if entry.state != State::Active {
@@ -168,7 +168,7 @@ impl Coordinator {
         transaction: TransactionId,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(entry) = self.table.get_mut(&transaction) else {
+        let Some(entry) = self.table.get_mut(transaction) else {
             return self.answer_ended(call, transaction, effects);
         };
         if entry.state.is_decided() {
@@ -183,7 +183,7 @@ impl Coordinator {
 
     pub(crate) fn watch(&mut self, call: Call, transaction: TransactionId, effects: &mut Vec<Effect>) {
         let view = Box::new(self.view(self.now, transaction));
-        let live = self.table.contains_key(&transaction);
+        let live = self.table.contains(transaction);
         if live {
             let watchers = self.watchers.entry(transaction).or_default();
             if watchers.len() >= self.limits.waiters_per_transaction {
@@ -191,7 +191,7 @@ impl Coordinator {
             }
             watchers.push(call);
         }
-        let told_after = match self.table.get(&transaction) {
+        let told_after = match self.table.get(transaction) {
             Some(entry) => entry.state.told_after(),
             None => self
                 .history
@@ -221,7 +221,7 @@ impl Coordinator {
         let Some(calls) = self.watchers.get(&transaction).cloned() else {
             return;
         };
-        let (told_after, live) = match self.table.get(&transaction) {
+        let (told_after, live) = match self.table.get(transaction) {
             Some(entry) => (entry.state.told_after(), true),
             None => (Some(self.cursors.accepted()), false),
         };
@@ -245,7 +245,7 @@ impl Coordinator {
     /// Answers a live transaction's outcome, now or when there is one.
     fn wait_for(&mut self, call: Call, transaction: TransactionId, wait: Wait, effects: &mut Vec<Effect>) {
         let limit = self.limits.waiters_per_transaction;
-        let Some(entry) = self.table.get_mut(&transaction) else {
+        let Some(entry) = self.table.get_mut(transaction) else {
             return;
         };
         let settled = match (&entry.state, wait) {

@@ -4,7 +4,7 @@
 //! `sessions` (participants come, join and go), `voting` (votes and the decision), `delivery` (acknowledgements and the
 //! end), `inquiry` (what a scan is answered).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use handfast_ids::{BranchId, IdempotencyKey, LogId, TransactionId};
 
@@ -13,7 +13,8 @@ use crate::inquiry::HeldBranch;
 use crate::keys::{EXPIRY_PERIOD_MS, Keys};
 use crate::mint::Mint;
 use crate::resources::Resources;
-use crate::transaction::Transaction;
+use crate::table::Table;
+use crate::timer::Timers;
 use crate::{
     Call, Effect, Event, Limits, LogSpace, Lsn, Message, Moment, Record, Reply, SessionId, StopReason,
 };
@@ -26,10 +27,10 @@ pub struct Coordinator {
     pub(crate) mint: Mint,
     pub(crate) now: Moment,
     pub(crate) cursors: Cursors,
-    pub(crate) table: BTreeMap<TransactionId, Transaction>,
+    pub(crate) table: Table,
     /// Of all operations whose votes are awaited.
     pub(crate) operation_bytes: usize,
-    pub(crate) timers: BTreeSet<(Moment, TransactionId)>,
+    pub(crate) timers: Timers,
     pub(crate) resources: Resources,
     pub(crate) keys: Keys,
     pub(crate) next_key_expiry: Moment,
@@ -123,7 +124,7 @@ impl Coordinator {
 
     /// When to hand in [`Event::Tick`], at the latest.
     pub fn next_timeout(&self) -> Option<Moment> {
-        let timer = self.timers.first().map(|(moment, _)| *moment);
+        let timer = self.timers.next();
         let expiry = self
             .keys
             .next_expiry_ms()
@@ -163,14 +164,14 @@ impl Coordinator {
     }
 
     fn tick(&mut self, effects: &mut Vec<Effect>) {
-        while let Some(&(moment, transaction)) = self.timers.first()
-            && moment <= self.now
-        {
-            self.timers.pop_first();
-            if let Some(entry) = self.table.get_mut(&transaction) {
-                entry.timer = None;
+        while let Some((moment, mut due)) = self.timers.pop(self.now) {
+            due.retain(|&transaction| match self.table.get_mut(transaction) {
+                Some(entry) => entry.timer.take_if(|at| *at == moment).is_some(),
+                None => false,
+            });
+            for transaction in due {
+                self.timer_fired(transaction, effects);
             }
-            self.timer_fired(transaction, effects);
         }
         self.expire_keys(effects);
         for resource in self.resources.indexes() {
@@ -191,13 +192,12 @@ impl Coordinator {
 
     /// Sets the one timer of a transaction, taking back the one before.
     pub(crate) fn set_timer(&mut self, transaction: TransactionId, at: Option<Moment>) {
-        if let Some(entry) = self.table.get_mut(&transaction) {
-            if let Some(old) = entry.timer.take() {
-                self.timers.remove(&(old, transaction));
+        if let Some(entry) = self.table.get_mut(transaction) {
+            if let Some(old) = std::mem::replace(&mut entry.timer, at) {
+                self.timers.take_back(old);
             }
-            entry.timer = at;
             if let Some(at) = at {
-                self.timers.insert((at, transaction));
+                self.timers.set(at, transaction);
             }
         }
     }

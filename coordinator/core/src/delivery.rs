@@ -1,7 +1,5 @@
 //! Delivery of the decision, until everybody has acknowledged it.
 
-use std::ops::Bound;
-
 use handfast_ids::{BranchId, TransactionId};
 
 use crate::branch::{BranchEvent, BranchState, Step};
@@ -18,7 +16,7 @@ impl Coordinator {
     /// Sends the decision to every branch that has not acknowledged it and whose resource is there; sets the timer for
     /// the next try. There is no last try.
     pub(crate) fn deliver(&mut self, transaction: TransactionId, effects: &mut Vec<Effect>) {
-        let Some(entry) = self.table.get_mut(&transaction) else {
+        let Some(entry) = self.table.get_mut(transaction) else {
             return;
         };
         let after = entry.state.told_after();
@@ -60,7 +58,7 @@ impl Coordinator {
 
     /// The one timer of a transaction has fired: its deadline before the decision, redelivery after it.
     pub(crate) fn timer_fired(&mut self, transaction: TransactionId, effects: &mut Vec<Effect>) {
-        let Some(entry) = self.table.get(&transaction) else {
+        let Some(entry) = self.table.get(transaction) else {
             return;
         };
         match entry.state {
@@ -79,8 +77,7 @@ impl Coordinator {
         let mut looked_at = 0;
         let mut last = None;
         let mut due = Vec::new();
-        let rest = (Bound::Excluded(after), Bound::Unbounded);
-        for (&transaction, entry) in self.table.range(rest).take(self.limits.redelivery_step) {
+        for (transaction, entry) in self.table.after(Some(after)).take(self.limits.redelivery_step) {
             looked_at += 1;
             last = Some(transaction);
             for branch in entry.branches.iter().filter(|branch| branch.resource == index) {
@@ -101,7 +98,7 @@ impl Coordinator {
             }
             if self
                 .table
-                .get(&transaction)
+                .get(transaction)
                 .is_some_and(|entry| entry.timer.is_none())
             {
                 self.set_timer(
@@ -125,7 +122,7 @@ impl Coordinator {
             return;
         };
         let store = self.resources.get(index).store;
-        let Some(entry) = self.table.get_mut(&transaction) else {
+        let Some(entry) = self.table.get_mut(transaction) else {
             return self.ack_without_transaction(session, transaction, branch, ack, effects);
         };
         let Some(target) = entry.branch_mut(branch) else {
@@ -192,7 +189,7 @@ impl Coordinator {
     /// Writes down that a participant deviated. The transaction stays in the table until an operator resolves it.
     fn deviated(&mut self, transaction: TransactionId, deviation: Deviation, effects: &mut Vec<Effect>) {
         let branches = self.hearing_records(transaction);
-        let Some(entry) = self.table.get_mut(&transaction) else {
+        let Some(entry) = self.table.get_mut(transaction) else {
             return;
         };
         entry.deviations.push(deviation.clone());
@@ -226,7 +223,7 @@ impl Coordinator {
             true,
             effects,
         );
-        let Some(entry) = self.table.get_mut(&transaction) else {
+        let Some(entry) = self.table.get_mut(transaction) else {
             return;
         };
         entry.logged = true;
@@ -244,7 +241,7 @@ impl Coordinator {
     /// Once all have answered: those who waited for the effects are told, and a transaction from which nobody deviated
     /// leaves the table.
     pub(crate) fn end_if_done(&mut self, transaction: TransactionId, effects: &mut Vec<Effect>) {
-        let Some(entry) = self.table.get_mut(&transaction) else {
+        let Some(entry) = self.table.get_mut(transaction) else {
             return;
         };
         if !entry.state.is_decided() || entry.state.unacked() != Some(&mut 0) {
@@ -260,7 +257,7 @@ impl Coordinator {
 
     fn end(&mut self, transaction: TransactionId, outcome: Outcome, effects: &mut Vec<Effect>) {
         let branches = self.branch_records(transaction);
-        let Some(entry) = self.table.remove(&transaction) else {
+        let Some(entry) = self.table.remove(transaction) else {
             return;
         };
         let ended =
@@ -310,7 +307,7 @@ impl Coordinator {
     pub(crate) fn branch_records(&self, transaction: TransactionId) -> Vec<BranchRecord> {
         let branches = self
             .table
-            .get(&transaction)
+            .get(transaction)
             .map(|entry: &Transaction| entry.branches.as_slice());
         branches
             .unwrap_or_default()
@@ -323,7 +320,7 @@ impl Coordinator {
     pub(crate) fn hearing_records(&self, transaction: TransactionId) -> Vec<BranchRecord> {
         let branches = self
             .table
-            .get(&transaction)
+            .get(transaction)
             .map(|entry: &Transaction| entry.branches.as_slice());
         branches
             .unwrap_or_default()

@@ -1,9 +1,11 @@
 //! What is still known of transactions that have ended, and where knowledge ends.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
 
 use handfast_ids::TransactionId;
 
+use crate::hash::IdHash;
 use crate::{Lsn, Outcome};
 
 /// The outcomes of ended transactions, oldest end first, and the horizon below which they are forgotten.
@@ -11,20 +13,29 @@ use crate::{Lsn, Outcome};
 /// An ended commit must not be taken for one that never happened. So whatever is dropped raises the horizon over its id,
 /// and an unknown id at or below the horizon is answered "forgotten", never "abort". Nothing here needs a record of its
 /// own: a restart rebuilds it from the log, and a checkpoint carries the horizon before segments go.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct History {
     limit: usize,
     /// Each with the record that must be durable before it may be told.
-    outcomes: BTreeMap<TransactionId, (Outcome, Lsn)>,
+    outcomes: HashMap<TransactionId, (Outcome, Lsn), IdHash>,
     by_end: VecDeque<TransactionId>,
     horizon: TransactionId,
+}
+
+impl Hash for History {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.horizon.hash(state);
+        for transaction in &self.by_end {
+            (transaction, self.outcomes.get(transaction)).hash(state);
+        }
+    }
 }
 
 impl History {
     pub fn new(limit: usize) -> Self {
         History {
             limit,
-            outcomes: BTreeMap::new(),
+            outcomes: HashMap::default(),
             by_end: VecDeque::new(),
             horizon: TransactionId::ZERO,
         }

@@ -134,7 +134,7 @@ impl Coordinator {
         if !self.is_mine(transaction) {
             return Verdict::Answer(AnswerKind::NotMine, None);
         }
-        match (line.phase, self.table.get(&transaction)) {
+        match (line.phase, self.table.get(transaction)) {
             (InDoubtPhase::Marker, Some(_)) => Verdict::Silence,
             (InDoubtPhase::Marker, None) => Verdict::Forget,
             (phase, Some(entry)) => {

@@ -10,7 +10,7 @@
 //! | `Deviated` after `Decided` | stays, for the operator |
 //! | `Ended` | history, if it was a commit |
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use handfast_ids::{Epoch, LogId, Partition, TransactionId};
 
@@ -20,6 +20,8 @@ use crate::history::History;
 use crate::keys::Keys;
 use crate::mint::Mint;
 use crate::resources::Resources;
+use crate::table::Table;
+use crate::timer::Timers;
 use crate::transaction::{State, Transaction};
 use crate::{
     AbortReason, BranchRecord, Decision, DecisionRecord, Deviation, Effect, KeyRecord, Limits, LogSpace, Lsn,
@@ -43,7 +45,7 @@ pub struct Recovery {
     epoch: Epoch,
     floor_ms: u64,
     last_lsn: Lsn,
-    table: BTreeMap<TransactionId, Transaction>,
+    table: Table,
     resources: Resources,
     keys: Keys,
     history: History,
@@ -68,7 +70,7 @@ impl Recovery {
             epoch: Epoch(0),
             floor_ms: 0,
             last_lsn: Lsn::ZERO,
-            table: BTreeMap::new(),
+            table: Table::default(),
             resources: Resources::default(),
             keys: Keys::default(),
             history,
@@ -106,7 +108,7 @@ impl Recovery {
                 branches,
             } => {
                 self.learn_id(transaction)?;
-                if self.table.contains_key(&transaction) {
+                if self.table.contains(transaction) {
                     return Err(format!("transaction {transaction} is registered twice"));
                 }
                 let decision = DecisionRecord::Abort(AbortReason::Presumed);
@@ -123,7 +125,7 @@ impl Recovery {
                 self.learn_id(transaction)?;
                 if self
                     .table
-                    .get(&transaction)
+                    .get(transaction)
                     .is_some_and(|known| !is_presumed(known))
                 {
                     return Err(format!("transaction {transaction} is decided twice"));
@@ -142,7 +144,7 @@ impl Recovery {
             Record::Ended { transaction } => {
                 let entry = self
                     .table
-                    .remove(&transaction)
+                    .remove(transaction)
                     .ok_or_else(|| format!("transaction {transaction} ends without having begun"));
                 // A read-only one leaves no decision, and one with nothing to deliver ended with it.
                 match entry {
@@ -257,7 +259,7 @@ impl Recovery {
             self.keys.answer(&key.key, transaction, outcome, lsn);
         }
         if entry.branches.is_empty() {
-            self.table.remove(&transaction);
+            self.table.remove(transaction);
             self.ended(transaction, entry, lsn);
         } else {
             self.table.insert(transaction, entry);
@@ -276,7 +278,7 @@ impl Recovery {
 
     fn deviated(&mut self, transaction: TransactionId, deviation: Deviation, lsn: Lsn) -> Result<(), String> {
         let unknown = || format!("transaction {transaction} deviates without a decision");
-        let entry = self.table.get_mut(&transaction).ok_or_else(unknown)?;
+        let entry = self.table.get_mut(transaction).ok_or_else(unknown)?;
         let told = match &entry.state {
             State::Committing { .. } => Decision::Commit,
             _ => Decision::Abort,
@@ -340,7 +342,7 @@ impl Coordinator {
             },
             table,
             operation_bytes: 0,
-            timers: BTreeSet::new(),
+            timers: Timers::default(),
             resources,
             keys,
             next_key_expiry: now,

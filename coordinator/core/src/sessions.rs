@@ -70,7 +70,7 @@ impl Coordinator {
                     .iter()
                     .any(|branch| branch.state.pinned_to() == Some(session))
             })
-            .map(|(&transaction, _)| transaction)
+            .map(|(transaction, _)| transaction)
             .collect();
         for transaction in doomed {
             self.abort(
@@ -115,7 +115,7 @@ impl Coordinator {
     ) -> Result<BranchId, EnlistRefusal> {
         let entry = self
             .table
-            .get_mut(&transaction)
+            .get_mut(transaction)
             .ok_or(EnlistRefusal::UnknownTransaction)?;
         if entry.state != State::Active {
             return Err(EnlistRefusal::Sealed);

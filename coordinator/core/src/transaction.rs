@@ -107,7 +107,11 @@ impl Transaction {
     }
 
     fn position(&self, id: BranchId) -> Option<usize> {
-        self.branches.binary_search_by_key(&id, |branch| branch.id).ok()
+        let ordinal = id.0 as usize;
+        match self.branches.get(ordinal) {
+            Some(branch) if branch.id == id => Some(ordinal),
+            _ => self.branches.binary_search_by_key(&id, |branch| branch.id).ok(),
+        }
     }
 
     /// How it came out, once it is decided.

@@ -28,7 +28,7 @@ impl Coordinator {
 
     fn view_at(&self, now: Moment, transaction: TransactionId, durable: Lsn) -> TransactionView {
         let age_ms = self.mint.wall_ms(now).saturating_sub(transaction.milliseconds());
-        if let Some(entry) = self.table.get(&transaction) {
+        if let Some(entry) = self.table.get(transaction) {
             return self.live_view(transaction, entry, age_ms, durable);
         }
         let state = match self.history.outcome(transaction) {
@@ -95,11 +95,10 @@ impl Coordinator {
 
     /// Up to `limit` live transactions with ids above `after`, in order.
     pub fn live(&self, now: Moment, after: Option<TransactionId>, limit: usize) -> Vec<TransactionView> {
-        let bounds = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
         self.table
-            .range(bounds)
+            .after(after)
             .take(limit)
-            .map(|(&transaction, _)| self.view(now, transaction))
+            .map(|(transaction, _)| self.view(now, transaction))
             .collect()
     }
 
@@ -107,8 +106,7 @@ impl Coordinator {
     /// transaction come on one page.
     pub fn in_doubt(&self, now: Moment, after: Option<TransactionId>, limit: usize) -> Vec<InDoubtView> {
         let mut views = Vec::new();
-        let bounds = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
-        let live = self.table.range(bounds).flat_map(|(&transaction, entry)| {
+        let live = self.table.after(after).flat_map(|(transaction, entry)| {
             let evidence = |branch| {
                 let deviation = entry
                     .deviations
@@ -142,7 +140,7 @@ impl Coordinator {
         let held = self
             .held
             .range((from, Bound::Unbounded))
-            .filter(|((transaction, _), _)| !self.table.contains_key(transaction))
+            .filter(|((transaction, _), _)| !self.table.contains(*transaction))
             .map(|(&(transaction, branch), held)| (transaction, branch, held.resource, held.state.clone()));
         for (transaction, branch, index, state) in first_of_both(live, held, limit) {
             let resource = self.resources.get(index);
@@ -224,7 +222,7 @@ impl Coordinator {
                 }),
         );
         for (held, outcome) in self.keys.answered() {
-            if !self.table.contains_key(&held.transaction) {
+            if !self.table.contains(held.transaction) {
                 let (key, transaction) = (held.record.clone(), held.transaction);
                 records.push(Record::KeyHeld {
                     key,
@@ -233,7 +231,7 @@ impl Coordinator {
                 });
             }
         }
-        for (&transaction, entry) in &self.table {
+        for (transaction, entry) in self.table.iter() {
             self.snapshot_live(transaction, entry, &mut records);
         }
         Snapshot { through, records }

@@ -19,7 +19,7 @@ impl Coordinator {
         effects: &mut Vec<Effect>,
     ) {
         let now = self.now;
-        let Some(entry) = self.table.get_mut(&transaction) else {
+        let Some(entry) = self.table.get_mut(transaction) else {
             return;
         };
         assert_eq!(entry.state, State::Active, "a set of branches is sealed once");
@@ -68,7 +68,7 @@ impl Coordinator {
         force: bool,
         effects: &mut Vec<Effect>,
     ) -> Option<Lsn> {
-        self.table.get_mut(&transaction)?.logged = true;
+        self.table.get_mut(transaction)?.logged = true;
         let branches = self.branch_records(transaction);
         let record = Record::Registered {
             transaction,
@@ -93,7 +93,7 @@ impl Coordinator {
             Vote::ReadOnly => VoteEvent::ReadOnly,
             Vote::Refused { .. } => VoteEvent::Refused,
         };
-        let step = match self.table.get_mut(&transaction) {
+        let step = match self.table.get_mut(transaction) {
             Some(entry) => entry
                 .branch_mut(branch)
                 .map(|branch| branch.state.on(BranchEvent::Vote { session, vote: event })),
@@ -126,7 +126,7 @@ impl Coordinator {
         vote: Vote,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(entry) = self.table.get_mut(&transaction) else {
+        let Some(entry) = self.table.get_mut(transaction) else {
             return;
         };
         let State::Preparing { unvoted } = &mut entry.state else {
@@ -166,7 +166,7 @@ impl Coordinator {
 
     /// All have voted, and nobody refused.
     fn decide(&mut self, transaction: TransactionId, effects: &mut Vec<Effect>) {
-        let Some(entry) = self.table.get(&transaction) else {
+        let Some(entry) = self.table.get(transaction) else {
             return;
         };
         if let Some(index) = self.expiring_too_soon(entry) {
@@ -219,7 +219,7 @@ impl Coordinator {
         reason: AbortReason,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(entry) = self.table.get_mut(&transaction) else {
+        let Some(entry) = self.table.get_mut(transaction) else {
             return;
         };
         if entry.state.is_decided() {
@@ -255,7 +255,7 @@ impl Coordinator {
         effects: &mut Vec<Effect>,
         state: impl FnOnce(usize) -> State,
     ) {
-        let Some(entry) = self.table.get_mut(&transaction) else {
+        let Some(entry) = self.table.get_mut(transaction) else {
             return;
         };
         let mut unacked = 0;
@@ -287,7 +287,7 @@ impl Coordinator {
         applied: bool,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(entry) = self.table.get_mut(&transaction) else {
+        let Some(entry) = self.table.get_mut(transaction) else {
             return;
         };
         let everybody = applied || matches!(entry.state, State::Aborting { .. });
