@@ -9,6 +9,8 @@
 //!   never acknowledged, so it is cut.
 //! - *a sync that fails, drops its dirty pages, and would "succeed" the next time* ([`Machine::fail_syncs`]): the log
 //!   latches on the first error, and the next process does not trust the cache.
+//! - *an error although all of it is done* (the same, keeping everything): whoever asked must not take it for undone. The
+//!   process stops without a word, and the next one reads back what is there.
 //! - *dropped pages that are read anew* ([`Machine::process_death`]): what a failed sync lost may show its old content.
 //! - *a write that fails half-way* ([`Machine::fail_writes`]): as a torn write; the log latches.
 //! - *a full disk* ([`Machine::set_capacity`]): the next segment is reserved, so what is decided finishes.
@@ -84,8 +86,8 @@ struct State {
     mount: u64,
     locked: bool,
     stalled_until: Option<Instant>,
-    syncs_to_fail: u32,
-    writes_to_fail: u32,
+    syncs_to_fail: (u32, Kept),
+    writes_to_fail: (u32, Kept),
     injected: Injected,
     observer: Option<Observer>,
     backup: Option<Backup>,
@@ -101,8 +103,8 @@ impl Machine {
             mount: 0,
             locked: false,
             stalled_until: None,
-            syncs_to_fail: 0,
-            writes_to_fail: 0,
+            syncs_to_fail: (0, Kept::ByChance),
+            writes_to_fail: (0, Kept::ByChance),
             injected: Injected::default(),
             observer: None,
             backup: None,
@@ -148,14 +150,14 @@ impl Machine {
         self.state().observer = Some(observer);
     }
 
-    /// The next syncs fail, so many of them.
-    pub fn fail_syncs(&self, count: u32) {
-        self.state().syncs_to_fail = count;
+    /// The next syncs fail, so many of them. This becomes durable all the same of what each was to make so.
+    pub fn fail_syncs(&self, count: u32, kept: Kept) {
+        self.state().syncs_to_fail = (count, kept);
     }
 
-    /// The next writes fail, so many of them.
-    pub fn fail_writes(&self, count: u32) {
-        self.state().writes_to_fail = count;
+    /// The next writes fail, so many of them. This is written all the same of each.
+    pub fn fail_writes(&self, count: u32, kept: Kept) {
+        self.state().writes_to_fail = (count, kept);
     }
 
     /// Nothing completes for so long.
@@ -177,8 +179,8 @@ impl Machine {
     pub fn heal(&self) {
         let mut state = self.state();
         state.stalled_until = None;
-        state.syncs_to_fail = 0;
-        state.writes_to_fail = 0;
+        state.syncs_to_fail.0 = 0;
+        state.writes_to_fail.0 = 0;
         state.medium.capacity = None;
     }
 
@@ -298,11 +300,17 @@ impl SimDisk {
     async fn write_cached(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let state = &mut *self.ready().await;
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
-        if state.writes_to_fail > 0 {
-            state.writes_to_fail -= 1;
+        if let (1.., kept) = state.writes_to_fail {
+            state.writes_to_fail.0 -= 1;
             state.injected.writes_failed += 1;
             // Sectors are written whole or not at all.
-            let end = (offset + state.random.usize(..=bytes.len())) / SECTOR * SECTOR;
+            let sectors = |written: usize| (offset + written) / SECTOR * SECTOR;
+            let end = match kept {
+                Kept::Nothing => offset,
+                Kept::Everything => offset + bytes.len(),
+                Kept::EveryOther => sectors(bytes.len() / 2),
+                Kept::ByChance => sectors(state.random.usize(..=bytes.len())),
+            };
             state
                 .medium
                 .write(name, offset, &bytes[..end.saturating_sub(offset)])?;
@@ -320,10 +328,10 @@ impl SimDisk {
         let inode = self.ready().await.medium.inode_of(name)?;
         self.sync_latency().await;
         let state = &mut *self.ready().await;
-        if state.syncs_to_fail > 0 {
-            state.syncs_to_fail -= 1;
+        if let (1.., kept) = state.syncs_to_fail {
+            state.syncs_to_fail.0 -= 1;
             state.injected.syncs_failed += 1;
-            state.medium.sync_fails(inode, &mut state.random);
+            state.medium.sync_fails(inode, kept, &mut state.random);
             return Err(io::Error::from_raw_os_error(EIO));
         }
         state.medium.sync(inode);
@@ -400,8 +408,8 @@ impl Disk for SimDisk {
     async fn sync_dir(&self) -> io::Result<()> {
         self.sync_latency().await;
         let state = &mut *self.ready().await;
-        if state.syncs_to_fail > 0 {
-            state.syncs_to_fail -= 1;
+        if state.syncs_to_fail.0 > 0 {
+            state.syncs_to_fail.0 -= 1;
             state.injected.syncs_failed += 1;
             return Err(io::Error::from_raw_os_error(EIO));
         }

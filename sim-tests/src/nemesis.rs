@@ -7,7 +7,7 @@ use madsim::time::{Instant, sleep};
 
 use crate::chaos::Direction;
 use crate::cluster::{Cluster, Death};
-use crate::disk::Machine;
+use crate::disk::{Kept, Machine};
 use crate::plan::Fault;
 use crate::random;
 use crate::trace::{Event, Node};
@@ -162,8 +162,8 @@ impl Stroke {
         };
         self.tell(fault, node);
         match fault {
-            Fault::SyncFails => machine.fail_syncs(self.random.u32(1..3)),
-            Fault::WriteFails => machine.fail_writes(1),
+            Fault::SyncFails => machine.fail_syncs(self.random.u32(1..3), Kept::ByChance),
+            Fault::WriteFails => machine.fail_writes(1, Kept::ByChance),
             Fault::DiskStalls => machine.stall(Duration::from_millis(self.random.u64(100..6000))),
             _ => {
                 machine.set_capacity(Some(machine.used() + self.random.usize(..20_000)));

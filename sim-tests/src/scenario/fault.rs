@@ -29,7 +29,7 @@ pub struct ScriptedFault {
     /// For how long, in milliseconds, where it lasts: until a restart, a repair, an arrival.
     #[serde(default = "half_a_second")]
     pub for_ms: u64,
-    /// What a power loss leaves of what was not synced.
+    /// What a power loss leaves of what was not synced, or what a failing write or sync has done all the same.
     pub keep: Option<Keep>,
     /// Whether the point need not come.
     #[serde(default)]
@@ -70,9 +70,9 @@ pub enum Action {
     LoseAnswer,
     /// The request arrives twice.
     DoubleRequest,
-    /// The next sync fails.
+    /// The next sync fails. It may have done its work all the same: `keep = "everything"`.
     SyncFails,
-    /// The next write fails half-way.
+    /// The next write fails half-way, or as `keep` says.
     WriteFails,
     /// The disk takes nothing more.
     DiskFull,
@@ -108,7 +108,7 @@ pub enum Action {
     OlderLife,
 }
 
-/// What a power loss leaves of what was not synced.
+/// What a power loss leaves of what was not synced, or what a failing write or sync has done all the same.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Keep {
@@ -144,7 +144,7 @@ impl ScriptedFault {
         Duration::from_millis(self.for_ms)
     }
 
-    /// What a power loss leaves.
+    /// What is left, or done all the same.
     pub fn kept(&self) -> Kept {
         match self.keep {
             None => Kept::ByChance,

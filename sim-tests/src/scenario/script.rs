@@ -295,8 +295,8 @@ fn at_once(world: &World, fault: &ScriptedFault) {
     match fault.action {
         Action::Kill => machine.process_death(),
         Action::PowerLoss => machine.power_loss_that_keeps(fault.kept()),
-        Action::SyncFails => machine.fail_syncs(1),
-        Action::WriteFails => machine.fail_writes(1),
+        Action::SyncFails => machine.fail_syncs(1, fault.kept()),
+        Action::WriteFails => machine.fail_writes(1, fault.kept()),
         Action::DiskStalls => machine.stall(fault.duration()),
         Action::DiskFull => machine.set_capacity(Some(machine.used())),
         _ => {}
