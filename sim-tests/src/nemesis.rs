@@ -16,12 +16,17 @@ use crate::world::World;
 /// Faults stop after this time, whether the clients are done or not.
 const LONGEST: Duration = Duration::from_secs(25);
 
+/// The furthest that a wall clock jumps.
+const HOUR_MS: i64 = 3_600_000;
+
 /// What the nemesis can do by itself. All other faults happen within the network, the stores and the workload.
 const STROKES: &[Fault] = &[
     Fault::CoordinatorDies,
     Fault::CoordinatorLosesPower,
     Fault::CoordinatorPauses,
     Fault::CoordinatorDrains,
+    Fault::ClockJumpsAhead,
+    Fault::ClockJumpsBack,
     Fault::SecondCoordinator,
     Fault::ParticipantDies,
     Fault::ParticipantLosesPower,
@@ -92,6 +97,8 @@ impl Stroke {
             Fault::ParticipantPauses => self.pause(fault, participant),
             Fault::CoordinatorDrains => self.drain(coordinator),
             Fault::SecondCoordinator => self.second(coordinator),
+            Fault::ClockJumpsAhead => self.jump(fault, coordinator, 1),
+            Fault::ClockJumpsBack => self.jump(fault, coordinator, -1),
             Fault::BitFlips => self.flip(with_disk),
             Fault::LinkCut => self.cut(fault, participant, &[Direction::Out, Direction::In]),
             Fault::LinkCutOut => self.cut(fault, participant, &[Direction::Out]),
@@ -139,6 +146,14 @@ impl Stroke {
         if self.world.serves(number) && self.cluster.is_up(node) {
             self.tell(Fault::SecondCoordinator, node);
             madsim::task::spawn(crate::processes::second_coordinator(self.world, number));
+        }
+    }
+
+    fn jump(mut self, fault: Fault, node: Node, direction: i64) {
+        if let Node::Coordinator(number) = node {
+            self.tell(fault, node);
+            let by_ms = direction * self.random.i64(1..=HOUR_MS);
+            self.world.clocks.jump(number, by_ms);
         }
     }
 

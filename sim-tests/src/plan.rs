@@ -38,6 +38,10 @@ faults! {
     CoordinatorPauses,
     /// The coordinator is asked to shut down.
     CoordinatorDrains,
+    /// The wall clock of a coordinator's machine jumps ahead, by an hour at most.
+    ClockJumpsAhead,
+    /// It jumps back, by an hour at most.
+    ClockJumpsBack,
     /// A second process is started on the coordinator's directory.
     SecondCoordinator,
     /// A participant's process dies.

@@ -42,6 +42,7 @@ pub fn listens_at(coordinator: u8) -> SocketAddr {
 pub async fn coordinator(world: Arc<World>, number: u8) {
     let node = Node::Coordinator(number);
     world.record(&Event::Started(node));
+    world.clocks.runs_here(number);
     let disk = world.machine(node).expect("a coordinator has a disk").mount();
     let why = match serve(&world, number, disk).await {
         Ok(()) => "drained".to_owned(),

@@ -158,6 +158,7 @@ async fn simulate(plan: Plan, is_kept: bool, stage: Stage) -> Verdict {
         .get_or_init(|| Arc::new(World::new(plan, &server, exits, is_kept)))
         .clone();
     link::install(Chaos::new(world.clone()));
+    world.clocks.install();
     let cluster = Cluster::start(world.clone());
     let supervisor = madsim::task::spawn(cluster.clone().supervise(exited));
 

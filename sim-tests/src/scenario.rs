@@ -231,6 +231,9 @@ impl Scenario {
             if !is_at_hand && fault.node.is_none() {
                 return wrong("needs a `node`: c0, p1, a0 …");
             }
+            if (fault.action == Action::ClockJumps) != fault.by_ms.is_some() {
+                return wrong("needs `by_ms` if it is `clock-jumps`, and only then");
+            }
             if fault.node.is_some_and(|node| !self.has(node)) {
                 return wrong("names a node that is not in [cluster] and sends no transaction");
             }

@@ -12,6 +12,7 @@ use madsim::time::TimeHandle;
 use tokio::sync::mpsc;
 
 use crate::chaos::Wires;
+use crate::clocks::Clocks;
 use crate::coverage::Coverage;
 use crate::disk::{Machine, Speed};
 use crate::intent::Intent;
@@ -35,6 +36,8 @@ pub struct World {
     databases: BTreeMap<u8, Database>,
     /// The network's state.
     pub wires: Mutex<Wires>,
+    /// The coordinators' wall clocks.
+    pub clocks: Clocks,
     /// How far each client is.
     progress: Mutex<Vec<usize>>,
     clients_done: Mutex<BTreeSet<u8>>,
@@ -99,6 +102,7 @@ impl World {
             machines: (0..disks).map(machine).collect(),
             databases: (plan.ledgers..plan.participants()).map(database).collect(),
             wires: Mutex::new(Wires::new(&plan)),
+            clocks: Clocks::default(),
             progress: Mutex::new(vec![0; plan.clients.into()]),
             clients_done: Mutex::default(),
             is_healed: AtomicBool::new(false),

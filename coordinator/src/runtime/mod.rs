@@ -16,7 +16,9 @@ use tokio::time::Instant;
 #[cfg(not(madsim))]
 pub use real::{Listener, Termination, random_u128, serve, shut_down, spawn_blocking, wall_ms};
 #[cfg(madsim)]
-pub use simulated::{Listener, Termination, random_u128, serve, shut_down, spawn_blocking, wall_ms};
+pub use simulated::{
+    Listener, Termination, install_wall_clock, random_u128, serve, shut_down, spawn_blocking, wall_ms,
+};
 
 pub use tokio::task::JoinHandle;
 

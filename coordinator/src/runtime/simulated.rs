@@ -1,5 +1,6 @@
 //! The simulated world: virtual time, seeded randomness, no signals. Health and reflection do not exist there.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::time::UNIX_EPOCH;
 
@@ -64,11 +65,22 @@ impl Termination {
     }
 }
 
-/// Unix time in milliseconds, as the simulator has it.
+thread_local! {
+    static WALL_CLOCK: RefCell<Option<Box<dyn Fn(u64) -> u64>>> = const { RefCell::new(None) };
+}
+
+/// Sets the wall clocks of all machines of this thread, which is the whole of a simulation: `shows` tells what the clock of
+/// the machine that asks shows when this many milliseconds have passed since 1970.
+pub fn install_wall_clock(shows: impl Fn(u64) -> u64 + 'static) {
+    WALL_CLOCK.with(|installed| *installed.borrow_mut() = Some(Box::new(shows)));
+}
+
+/// Unix time in milliseconds, as the machine's clock shows it, which may be wrong.
 #[allow(clippy::disallowed_methods)] // this is the seam; the simulator overrides the clock
 pub fn wall_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    let right = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+    WALL_CLOCK.with(|installed| installed.borrow().as_ref().map_or(right, |shows| shows(right)))
 }
 
 /// Random bits from the simulator's seed.

@@ -29,6 +29,8 @@ pub struct ScriptedFault {
     /// For how long, in milliseconds, where it lasts: until a restart, a repair, an arrival.
     #[serde(default = "half_a_second")]
     pub for_ms: u64,
+    /// By how many milliseconds a clock jumps: ahead, or back if it is negative.
+    pub by_ms: Option<i64>,
     /// What a power loss leaves of what was not synced, or what a failing write or sync has done all the same.
     pub keep: Option<Keep>,
     /// Whether the point need not come.
@@ -48,6 +50,8 @@ pub enum Action {
     Pause,
     /// The process is asked to shut down.
     Drain,
+    /// The wall clock of the coordinator's machine jumps, `by_ms`. A process that runs reads it no more; the next one does.
+    ClockJumps,
     /// A second process is started on the same directory.
     SecondProcess,
     /// The frame is lost.

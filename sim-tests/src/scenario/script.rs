@@ -284,6 +284,9 @@ fn at_once(world: &World, fault: &ScriptedFault) {
             wires.cut(number, *direction, fault.duration());
         }
     }
+    if let (Node::Coordinator(number), Some(by_ms)) = (node, fault.by_ms) {
+        world.clocks.jump(number, by_ms);
+    }
     if let Node::Participant(number) = node
         && let Some(database) = world.database(number)
     {
