@@ -16,6 +16,8 @@
 //! - *a full disk* ([`Machine::set_capacity`]): the next segment is reserved, so what is decided finishes.
 //! - *a stall* ([`Machine::stall`]): nothing is acknowledged meanwhile, and nothing is aborted after it was appended.
 //! - *a flipped bit in synced data* ([`Machine::flip_bit`]): every byte is covered by a checksum or must be zero.
+//! - *a process that goes on after another has taken its disk over* ([`Machine::fence`]): whatever it asks for fails, so that it
+//!   can decide nothing more.
 //! - *a process that goes on after its death*: each process mounts the disk anew ([`Machine::mount`]), and what an older
 //!   mount asks for never happens. So: power off first, then kill, then restart.
 //!
@@ -84,6 +86,8 @@ struct State {
     speed: Speed,
     /// The mount that is alive.
     mount: u64,
+    /// Whatever earlier mounts ask for fails.
+    fenced_below: u64,
     locked: bool,
     stalled_until: Option<Instant>,
     syncs_to_fail: (u32, Kept),
@@ -101,6 +105,7 @@ impl Machine {
             random: fastrand::Rng::with_seed(seed),
             speed,
             mount: 0,
+            fenced_below: 0,
             locked: false,
             stalled_until: None,
             syncs_to_fail: (0, Kept::ByChance),
@@ -129,6 +134,13 @@ impl Machine {
         let state = &mut *self.state();
         state.unmount();
         state.medium.drop_lost_pages(&mut state.random);
+    }
+
+    /// The disk is attached to another machine. Whatever older mounts ask for fails from here on.
+    pub fn fence(&self) {
+        let state = &mut *self.state();
+        state.unmount();
+        state.fenced_below = state.mount;
     }
 
     /// The machine loses power. Older mounts are dead from here on.
@@ -247,14 +259,17 @@ impl State {
 }
 
 impl SimDisk {
-    /// The state, if this mount is alive and nothing stalls. A dead process waits for ever.
-    async fn ready(&self) -> MutexGuard<'_, State> {
+    /// The state, if this mount is alive and nothing stalls. A dead process waits for ever; for a fenced one it is an error.
+    async fn ready(&self) -> io::Result<MutexGuard<'_, State>> {
         loop {
             let stalled_until = {
                 let state = self.machine.state();
+                if self.mount < state.fenced_below {
+                    return Err(io::Error::from_raw_os_error(ESTALE));
+                }
                 if state.mount == self.mount {
                     match state.stalled_until.filter(|until| *until > now()) {
-                        None => return state,
+                        None => return Ok(state),
                         stalled => stalled,
                     }
                 } else {
@@ -284,9 +299,9 @@ impl SimDisk {
         }
     }
 
-    async fn sync_latency(&self) {
+    async fn sync_latency(&self) -> io::Result<()> {
         let latency_ms = {
-            let mut state = self.ready().await;
+            let mut state = self.ready().await?;
             let Speed {
                 sync_min_ms,
                 sync_max_ms,
@@ -294,11 +309,12 @@ impl SimDisk {
             state.random.u64(sync_min_ms..=sync_max_ms)
         };
         sleep(Duration::from_millis(latency_ms)).await;
+        Ok(())
     }
 
     /// Writes at once, into the cache.
     async fn write_cached(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let state = &mut *self.ready().await;
+        let state = &mut *self.ready().await?;
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
         if let (1.., kept) = state.writes_to_fail {
             state.writes_to_fail.0 -= 1;
@@ -325,9 +341,9 @@ impl SimDisk {
 
     /// What is dirty now is durable when this returns; what is written meanwhile may be.
     async fn sync_file(&self, name: &str) -> io::Result<()> {
-        let inode = self.ready().await.medium.inode_of(name)?;
-        self.sync_latency().await;
-        let state = &mut *self.ready().await;
+        let inode = self.ready().await?.medium.inode_of(name)?;
+        self.sync_latency().await?;
+        let state = &mut *self.ready().await?;
         if let (1.., kept) = state.syncs_to_fail {
             state.syncs_to_fail.0 -= 1;
             state.injected.syncs_failed += 1;
@@ -340,6 +356,8 @@ impl SimDisk {
 }
 
 const EIO: i32 = 5;
+
+const ESTALE: i32 = 116;
 
 #[allow(clippy::disallowed_methods)] // this is the simulator: its clock is virtual
 fn now() -> Instant {
@@ -359,7 +377,7 @@ impl Disk for SimDisk {
     type Lock = SimLock;
 
     async fn lock(&self) -> io::Result<SimLock> {
-        if std::mem::replace(&mut self.ready().await.locked, true) {
+        if std::mem::replace(&mut self.ready().await?.locked, true) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         Ok(SimLock(self.clone()))
@@ -367,7 +385,7 @@ impl Disk for SimDisk {
 
     async fn read(&self, name: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
-        self.ready().await.medium.read(name, offset, len)
+        self.ready().await?.medium.read(name, offset, len)
     }
 
     async fn write(&self, name: &str, offset: u64, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
@@ -383,7 +401,7 @@ impl Disk for SimDisk {
         self.show(Moment::Wrote, name, offset, &bytes);
         self.sync_file(name).await?;
         self.show(Moment::Synced, name, offset, &bytes);
-        drop(self.ready().await);
+        drop(self.ready().await?);
         Ok(bytes)
     }
 
@@ -392,22 +410,22 @@ impl Disk for SimDisk {
     }
 
     async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.ready().await.medium.rename(from, to)?;
+        self.ready().await?.medium.rename(from, to)?;
         self.show(Moment::Renamed, to, 0, &[]);
-        drop(self.ready().await);
+        drop(self.ready().await?);
         Ok(())
     }
 
     async fn remove(&self, name: &str) -> io::Result<()> {
-        self.ready().await.medium.remove(name)?;
+        self.ready().await?.medium.remove(name)?;
         self.show(Moment::Removed, name, 0, &[]);
-        drop(self.ready().await);
+        drop(self.ready().await?);
         Ok(())
     }
 
     async fn sync_dir(&self) -> io::Result<()> {
-        self.sync_latency().await;
-        let state = &mut *self.ready().await;
+        self.sync_latency().await?;
+        let state = &mut *self.ready().await?;
         if state.syncs_to_fail.0 > 0 {
             state.syncs_to_fail.0 -= 1;
             state.injected.syncs_failed += 1;
@@ -418,11 +436,11 @@ impl Disk for SimDisk {
     }
 
     async fn list(&self) -> io::Result<Vec<String>> {
-        Ok(self.ready().await.medium.names())
+        Ok(self.ready().await?.medium.names())
     }
 
     async fn len(&self, name: &str) -> io::Result<u64> {
-        Ok(self.ready().await.medium.len(name)? as u64)
+        Ok(self.ready().await?.medium.len(name)? as u64)
     }
 }
 

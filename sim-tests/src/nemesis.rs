@@ -27,6 +27,7 @@ const STROKES: &[Fault] = &[
     Fault::CoordinatorDrains,
     Fault::ClockJumpsAhead,
     Fault::ClockJumpsBack,
+    Fault::StandbyTakesOver,
     Fault::SecondCoordinator,
     Fault::ParticipantDies,
     Fault::ParticipantLosesPower,
@@ -80,7 +81,7 @@ struct Stroke {
 impl Stroke {
     fn strike(mut self, fault: Fault) {
         let plan = &self.world.plan;
-        let coordinator = Node::Coordinator(self.random.u8(..plan.coordinators));
+        let coordinator = Node::Coordinator(self.world.active(self.random.u8(..plan.coordinators)));
         let participant = Node::Participant(self.random.u8(..plan.participants()));
         let client = Node::Client(self.random.u8(..plan.clients));
         let with_disk = match self.random.bool() {
@@ -97,6 +98,7 @@ impl Stroke {
             Fault::ParticipantPauses => self.pause(fault, participant),
             Fault::CoordinatorDrains => self.drain(coordinator),
             Fault::SecondCoordinator => self.second(coordinator),
+            Fault::StandbyTakesOver => self.take_over(coordinator),
             Fault::ClockJumpsAhead => self.jump(fault, coordinator, 1),
             Fault::ClockJumpsBack => self.jump(fault, coordinator, -1),
             Fault::BitFlips => self.flip(with_disk),
@@ -146,6 +148,14 @@ impl Stroke {
         if self.world.serves(number) && self.cluster.is_up(node) {
             self.tell(Fault::SecondCoordinator, node);
             madsim::task::spawn(crate::processes::second_coordinator(self.world, number));
+        }
+    }
+
+    fn take_over(mut self, node: Node) {
+        if self.world.plan.has_standby && self.cluster.is_up(node) {
+            self.tell(Fault::StandbyTakesOver, node);
+            self.cluster.take_over(node);
+            self.then(4000, move |stroke| stroke.cluster.resume(node));
         }
     }
 

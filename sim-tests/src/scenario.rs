@@ -71,6 +71,8 @@ pub struct Scenario {
 pub struct ClusterOf {
     /// Coordinators, `c0` and so on.
     pub coordinators: u8,
+    /// Whether `c1` stands by for `c0`, the only coordinator.
+    pub standby: bool,
     /// Participants whose promises are in the SDK's journal: the first of `p0` and so on.
     pub ledgers: u8,
     /// Participants that keep promises by themselves: those after the ledgers.
@@ -83,6 +85,7 @@ impl Default for ClusterOf {
     fn default() -> Self {
         ClusterOf {
             coordinators: 1,
+            standby: false,
             ledgers: 2,
             databases: 0,
             work_survives: false,
@@ -102,6 +105,8 @@ pub struct SettingsOf {
     pub promise_margin_ms: Option<u64>,
     #[allow(missing_docs)]
     pub redelivery_min_ms: Option<u64>,
+    #[allow(missing_docs)]
+    pub redelivery_step: Option<usize>,
     #[allow(missing_docs)]
     pub checkpoint_bytes: Option<u64>,
     #[allow(missing_docs)]
@@ -148,6 +153,12 @@ pub struct TransactionOf {
     /// How many more like it follow at once.
     #[serde(default)]
     pub repeated: u32,
+    /// Whether the client goes on to the next without waiting for the answer to this one.
+    #[serde(default)]
+    pub does_not_wait: bool,
+    /// How many clients want it: `client` and those after it, each at the next account.
+    #[serde(default = "one")]
+    pub clients: u8,
     /// What is to be done where.
     pub parts: Vec<PartOf>,
 }
@@ -192,11 +203,12 @@ impl Scenario {
     pub fn read(path: &Path) -> anyhow::Result<Scenario> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let scenario: Scenario = toml::from_str(&text).map_err(|error| {
+        let mut scenario: Scenario = toml::from_str(&text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
             let line = 1 + text[..at.min(text.len())].matches('\n').count();
             anyhow::anyhow!("{}:{line}: {error}", path.display())
         })?;
+        scenario.faults = scenario.faults.iter().flat_map(ScriptedFault::all).collect();
         scenario
             .check()
             .map_err(|problem| anyhow::anyhow!("{}: {problem}", path.display()))?;
@@ -217,6 +229,9 @@ impl Scenario {
     }
 
     fn check(&self) -> Result<(), String> {
+        if self.cluster.standby && self.cluster.coordinators != 1 {
+            return Err("[cluster] has a standby, which is for one coordinator only".to_owned());
+        }
         for (number, fault) in self.faults.iter().enumerate() {
             let wrong = |what: &str| Err(format!("fault {number} ({}) {what}", fault.action));
             match (&fault.at, fault.at_ms) {
@@ -231,6 +246,11 @@ impl Scenario {
             if !is_at_hand && fault.node.is_none() {
                 return wrong("needs a `node`: c0, p1, a0 …");
             }
+            if fault.action == Action::TakeOver
+                && !(self.cluster.standby && fault.node == Some(Node::Coordinator(0)))
+            {
+                return wrong("is done to c0, and needs `standby = true` in [cluster]");
+            }
             if (fault.action == Action::ClockJumps) != fault.by_ms.is_some() {
                 return wrong("needs `by_ms` if it is `clock-jumps`, and only then");
             }
@@ -239,6 +259,12 @@ impl Scenario {
             }
         }
         for (number, transaction) in self.transactions.iter().enumerate() {
+            if transaction.clients == 0 || transaction.client.checked_add(transaction.clients).is_none() {
+                return Err(format!(
+                    "transaction {number} has {} clients from a{} on; there are a0 to a254, and one at least",
+                    transaction.clients, transaction.client
+                ));
+            }
             if let Some(part) = transaction
                 .parts
                 .iter()
@@ -255,7 +281,7 @@ impl Scenario {
 
     fn has(&self, node: Node) -> bool {
         match node {
-            Node::Coordinator(number) => number < self.cluster.coordinators,
+            Node::Coordinator(number) => number < self.cluster.coordinators + u8::from(self.cluster.standby),
             Node::Participant(number) => number < self.cluster.ledgers + self.cluster.databases,
             Node::Client(number) => number < self.clients(),
         }
@@ -264,7 +290,7 @@ impl Scenario {
     fn clients(&self) -> u8 {
         self.transactions
             .iter()
-            .map(|transaction| transaction.client + 1)
+            .map(|transaction| transaction.client.saturating_add(transaction.clients))
             .max()
             .unwrap_or(1)
     }
@@ -275,6 +301,7 @@ impl Scenario {
         plan.faults.clear();
         plan.link_per_mille = 0;
         plan.coordinators = self.cluster.coordinators;
+        plan.has_standby = self.cluster.standby;
         plan.ledgers = self.cluster.ledgers;
         plan.databases = self.cluster.databases;
         plan.clients = self.clients();
@@ -292,8 +319,11 @@ impl Scenario {
     pub fn intents(&self) -> Vec<Intent> {
         let mut intents: Vec<Intent> = Vec::new();
         for transaction in &self.transactions {
-            for _ in 0..=transaction.repeated {
-                intents.push(transaction.intent(u32::try_from(intents.len()).unwrap_or(u32::MAX)));
+            for client in 0..transaction.clients {
+                for _ in 0..=transaction.repeated {
+                    let number = u32::try_from(intents.len()).unwrap_or(u32::MAX);
+                    intents.push(transaction.intent(number, client));
+                }
             }
         }
         intents
@@ -321,6 +351,7 @@ impl SettingsOf {
         settings.log.segment_bytes = self.segment_bytes.unwrap_or(1 << 16);
         let limits = &mut settings.limits;
         limits.redelivery_min_ms = self.redelivery_min_ms.unwrap_or(200);
+        limits.redelivery_step = self.redelivery_step.unwrap_or(limits.redelivery_step);
         limits.promise_margin_ms = self.promise_margin_ms.unwrap_or(300);
         limits.operation_bytes = self.operation_bytes.unwrap_or(limits.operation_bytes);
         limits.branches_per_transaction = self
@@ -332,7 +363,7 @@ impl SettingsOf {
 }
 
 impl TransactionOf {
-    fn intent(&self, number: u32) -> Intent {
+    fn intent(&self, number: u32, client: u8) -> Intent {
         let style = match (&self.key, self.finish) {
             (_, Some(finish)) => Style::Interactive(finish.finish()),
             (Some(key), None) => Style::Keyed {
@@ -344,14 +375,15 @@ impl TransactionOf {
         };
         Intent {
             number,
-            client: self.client,
+            client: self.client + client,
             coordinator: self.coordinator,
             style,
-            parts: self.parts.iter().map(PartOf::part).collect(),
+            parts: self.parts.iter().map(|part| part.part(client)).collect(),
             timeout_ms: self.timeout_ms,
             waits_for_all: self.waits_for_all,
             pause_ms: self.pause_ms,
             is_watched: false,
+            does_not_wait: self.does_not_wait,
         }
     }
 }
@@ -369,8 +401,8 @@ impl FinishOf {
 }
 
 impl PartOf {
-    fn part(&self) -> Part {
-        let account = self.account;
+    fn part(&self, client: u8) -> Part {
+        let account = self.account.wrapping_add(client);
         let work = match self.add {
             _ if self.refuse => Work::Refuse,
             Some(amount) => Work::Add { account, amount },

@@ -4,13 +4,14 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::time::UNIX_EPOCH;
 
+use handfast_core::{Coordinator, Moment};
 use handfast_proto::v1::admin_server::AdminServer;
 use handfast_proto::v1::participants_server::ParticipantsServer;
 use handfast_proto::v1::transactions_server::TransactionsServer;
 use tokio::sync::watch;
 use tonic::transport::Server;
 
-use super::{JoinHandle, Phase};
+use super::{CoreStep, JoinHandle, Phase};
 use crate::server::Services;
 
 /// An address that will be bound when it is served.
@@ -65,8 +66,25 @@ impl Termination {
     }
 }
 
+type CoreWatcher = Box<dyn FnMut(&Coordinator, Moment, CoreStep<'_>)>;
+
 thread_local! {
+    static CORE_WATCHER: RefCell<Option<CoreWatcher>> = const { RefCell::new(None) };
     static WALL_CLOCK: RefCell<Option<Box<dyn Fn(u64) -> u64>>> = const { RefCell::new(None) };
+}
+
+/// From here on, whoever is installed sees every step of every core of this thread.
+pub fn install_core_watcher(watch: impl FnMut(&Coordinator, Moment, CoreStep<'_>) + 'static) {
+    CORE_WATCHER.with(|installed| *installed.borrow_mut() = Some(Box::new(watch)));
+}
+
+/// Shows the core.
+pub fn watch_core(core: &Coordinator, now: Moment, step: CoreStep<'_>) {
+    CORE_WATCHER.with(|installed| {
+        if let Some(watch) = &mut *installed.borrow_mut() {
+            watch(core, now, step);
+        }
+    });
 }
 
 /// Sets the wall clocks of all machines of this thread, which is the whole of a simulation: `shows` tells what the clock of

@@ -36,6 +36,12 @@ pub struct ScriptedFault {
     /// Whether the point need not come.
     #[serde(default)]
     pub optional: bool,
+    /// How many more like it there are, each at and to the next node, and later by `step_ms`.
+    #[serde(default)]
+    pub repeated: u8,
+    /// See `repeated`.
+    #[serde(default)]
+    pub step_ms: u64,
 }
 
 /// What is done.
@@ -52,6 +58,8 @@ pub enum Action {
     Drain,
     /// The wall clock of the coordinator's machine jumps, `by_ms`. A process that runs reads it no more; the next one does.
     ClockJumps,
+    /// The standby takes up the log while the coordinator's process stands still; that one goes on later.
+    TakeOver,
     /// A second process is started on the same directory.
     SecondProcess,
     /// The frame is lost.
@@ -143,6 +151,19 @@ impl Action {
 }
 
 impl ScriptedFault {
+    /// It, and all like it.
+    pub(super) fn all(&self) -> impl Iterator<Item = ScriptedFault> {
+        (0..=self.repeated).map(|number| {
+            let mut fault = self.clone();
+            fault.later_ms += self.step_ms * u64::from(number);
+            fault.node = self.node.map(|node| node.plus(number));
+            if let Some(point) = &mut fault.at {
+                point.node = point.node.map(|node| node.plus(number));
+            }
+            fault
+        })
+    }
+
     /// For how long.
     pub fn duration(&self) -> Duration {
         Duration::from_millis(self.for_ms)

@@ -330,6 +330,11 @@ async fn on_node(world: &Arc<World>, cluster: &Cluster, fault: &ScriptedFault) {
             lasts().await;
             cluster.resume(node);
         }
+        Action::TakeOver => {
+            cluster.take_over(node);
+            lasts().await;
+            cluster.resume(node);
+        }
         Action::Drain => cluster.terminate(node),
         Action::SecondProcess => {
             if let Node::Coordinator(number) = node {
