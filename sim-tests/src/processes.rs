@@ -44,6 +44,16 @@ pub fn addresses(world: &World, coordinator: u8) -> Vec<String> {
     candidates.map(|node| listens_at(node).to_string()).collect()
 }
 
+/// The same as a name service tells it when a client starts: the one that has the log comes first.
+pub fn resolved(world: &World, coordinator: u8) -> Vec<String> {
+    let mut candidates: Vec<u8> = world.plan.candidates(coordinator).collect();
+    candidates.sort_by_key(|node| !world.is_active(*node));
+    candidates
+        .into_iter()
+        .map(|node| listens_at(node).to_string())
+        .collect()
+}
+
 /// A coordinator's process.
 pub async fn coordinator(world: Arc<World>, number: u8) {
     let node = Node::Coordinator(number);

@@ -9,6 +9,7 @@
 //! Points are what the simulator sees from outside: messages that pass, calls, what goes to disks, what processes and
 //! clients come to. Nothing in the product knows of them.
 
+mod check;
 mod expectation;
 mod fault;
 mod mishap;
@@ -110,6 +111,8 @@ pub struct SettingsOf {
     #[allow(missing_docs)]
     pub checkpoint_bytes: Option<u64>,
     #[allow(missing_docs)]
+    pub buffer_bytes: Option<usize>,
+    #[allow(missing_docs)]
     pub segment_bytes: Option<u64>,
     #[allow(missing_docs)]
     pub operation_bytes: Option<usize>,
@@ -203,15 +206,21 @@ impl Scenario {
     pub fn read(path: &Path) -> anyhow::Result<Scenario> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mut scenario: Scenario = toml::from_str(&text).map_err(|error| {
+        Scenario::parse(&text)
+            .map_err(|(line, problem)| anyhow::anyhow!("{}:{line}: {problem}", path.display()))
+    }
+
+    /// Reads its text. An error is the line, and what is wrong there.
+    fn parse(text: &str) -> Result<Scenario, (usize, String)> {
+        let mut scenario: Scenario = toml::from_str(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
-            let line = 1 + text[..at.min(text.len())].matches('\n').count();
-            anyhow::anyhow!("{}:{line}: {error}", path.display())
+            (
+                1 + text[..at.min(text.len())].matches('\n').count(),
+                error.to_string(),
+            )
         })?;
+        check::check(&scenario).map_err(|problem| (problem.line(text), problem.words))?;
         scenario.faults = scenario.faults.iter().flat_map(ScriptedFault::all).collect();
-        scenario
-            .check()
-            .map_err(|problem| anyhow::anyhow!("{}: {problem}", path.display()))?;
         Ok(scenario)
     }
 
@@ -226,65 +235,6 @@ impl Scenario {
         paths.sort();
         let read = |path: PathBuf| Scenario::read(&path).map(|scenario| (path, scenario));
         paths.into_iter().map(read).collect()
-    }
-
-    fn check(&self) -> Result<(), String> {
-        if self.cluster.standby && self.cluster.coordinators != 1 {
-            return Err("[cluster] has a standby, which is for one coordinator only".to_owned());
-        }
-        for (number, fault) in self.faults.iter().enumerate() {
-            let wrong = |what: &str| Err(format!("fault {number} ({}) {what}", fault.action));
-            match (&fault.at, fault.at_ms) {
-                (None, None) => return wrong("has neither `at` nor `at_ms`"),
-                (Some(_), Some(_)) => return wrong("has both `at` and `at_ms`; one is enough"),
-                _ => {}
-            }
-            let is_at_hand = fault.action.is_of_a_frame() || fault.action.is_of_a_call();
-            if is_at_hand && fault.at.is_none() {
-                return wrong("is done to what passes at a protocol point, so it needs `at`");
-            }
-            if !is_at_hand && fault.node.is_none() {
-                return wrong("needs a `node`: c0, p1, a0 …");
-            }
-            if fault.action == Action::TakeOver
-                && !(self.cluster.standby && fault.node == Some(Node::Coordinator(0)))
-            {
-                return wrong("is done to c0, and needs `standby = true` in [cluster]");
-            }
-            if (fault.action == Action::ClockJumps) != fault.by_ms.is_some() {
-                return wrong("needs `by_ms` if it is `clock-jumps`, and only then");
-            }
-            if fault.node.is_some_and(|node| !self.has(node)) {
-                return wrong("names a node that is not in [cluster] and sends no transaction");
-            }
-        }
-        for (number, transaction) in self.transactions.iter().enumerate() {
-            if transaction.clients == 0 || transaction.client.checked_add(transaction.clients).is_none() {
-                return Err(format!(
-                    "transaction {number} has {} clients from a{} on; there are a0 to a254, and one at least",
-                    transaction.clients, transaction.client
-                ));
-            }
-            if let Some(part) = transaction
-                .parts
-                .iter()
-                .find(|part| !self.has(Node::Participant(part.at)))
-            {
-                return Err(format!(
-                    "transaction {number} works at p{}, and [cluster] has {} ledgers and {} databases",
-                    part.at, self.cluster.ledgers, self.cluster.databases
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn has(&self, node: Node) -> bool {
-        match node {
-            Node::Coordinator(number) => number < self.cluster.coordinators + u8::from(self.cluster.standby),
-            Node::Participant(number) => number < self.cluster.ledgers + self.cluster.databases,
-            Node::Client(number) => number < self.clients(),
-        }
     }
 
     fn clients(&self) -> u8 {
@@ -348,6 +298,7 @@ impl SettingsOf {
         settings.server.heartbeat_ms = self.heartbeat_ms.unwrap_or(500);
         settings.server.scan_period_ms = self.scan_period_ms.unwrap_or(1500);
         settings.log.checkpoint_bytes = self.checkpoint_bytes.unwrap_or(1 << 20);
+        settings.log.buffer_bytes = self.buffer_bytes.unwrap_or(settings.log.buffer_bytes);
         settings.log.segment_bytes = self.segment_bytes.unwrap_or(1 << 16);
         let limits = &mut settings.limits;
         limits.redelivery_min_ms = self.redelivery_min_ms.unwrap_or(200);
@@ -439,3 +390,6 @@ fn participant<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u8, 
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests;

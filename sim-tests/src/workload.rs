@@ -11,7 +11,7 @@ use madsim::time::{sleep, timeout};
 
 use crate::intent::{Finish, Intent, Part, Style, Work};
 use crate::plan::{Fault, Plan};
-use crate::processes::addresses;
+use crate::processes::resolved;
 use crate::random::{self, happens};
 use crate::spy;
 use crate::trace::{Event, Node, Told, Transaction};
@@ -192,7 +192,7 @@ fn client_of(world: &World, coordinator: u8) -> Option<Client> {
         connect_timeout: Duration::from_millis(500),
         backoff_first: Duration::from_millis(20),
         backoff_longest: Duration::from_millis(500),
-        ..ClientOptions::new(addresses(world, coordinator))
+        ..ClientOptions::new(resolved(world, coordinator))
     };
     Client::with_options(options).ok()
 }

@@ -27,7 +27,7 @@ pub struct Run {
     #[arg(long, default_value_t = 1000)]
     seeds: u64,
     /// The first one.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = super::seed)]
     from: u64,
     /// Processes at a time; as many as there are processors if it is not given.
     #[arg(long)]
