@@ -162,6 +162,9 @@ pub struct TransactionOf {
     /// How many clients want it: `client` and those after it, each at the next account.
     #[serde(default = "one")]
     pub clients: u8,
+    /// How many milliseconds later than the one before it each of them begins.
+    #[serde(default)]
+    pub step_ms: u64,
     /// What is to be done where.
     pub parts: Vec<PartOf>,
 }
@@ -332,7 +335,7 @@ impl TransactionOf {
             parts: self.parts.iter().map(|part| part.part(client)).collect(),
             timeout_ms: self.timeout_ms,
             waits_for_all: self.waits_for_all,
-            pause_ms: self.pause_ms,
+            pause_ms: self.pause_ms + self.step_ms * u64::from(client),
             is_watched: false,
             does_not_wait: self.does_not_wait,
         }

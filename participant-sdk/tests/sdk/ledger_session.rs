@@ -228,9 +228,9 @@ async fn what_a_session_was_told_is_shown_by_the_next_one() {
     assert!(session.hello.seen.is_empty());
     session.welcome().await;
     session
-        .send(v1::SessionResponse {
+        .send(SessionResponse {
             durable_lsn: 777,
-            ..v1::SessionResponse::default()
+            ..SessionResponse::default()
         })
         .await;
     drop(session);
