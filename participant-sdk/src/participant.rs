@@ -16,6 +16,7 @@ mod builder;
 mod enlist;
 mod error;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -116,6 +117,7 @@ impl<E: Engine> Participant<E> {
         let (sender, commands) = mpsc::channel(enlist::QUEUED_ENLISTMENTS);
         let counters = Arc::new(Counters::default());
         let dialer = Dialer {
+            seen: BTreeMap::new(),
             resource,
             addresses,
             next_address: 0,

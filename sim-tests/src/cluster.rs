@@ -52,7 +52,7 @@ impl Cluster {
     pub fn start(world: Arc<World>) -> Cluster {
         let mut nodes = BTreeMap::new();
         let plan = &world.plan;
-        let coordinators = (0..plan.coordinators).map(Node::Coordinator);
+        let coordinators = (0..plan.coordinator_nodes()).map(Node::Coordinator);
         let participants = (0..plan.participants()).map(Node::Participant);
         for node in coordinators
             .chain(participants)
@@ -136,6 +136,16 @@ impl Cluster {
         }
     }
 
+    /// The standby takes up the log, whatever the node that had it does. That one's process stands still.
+    pub fn take_over(&self, old: Node) {
+        self.pause(old);
+        let new = self.world.hand_over();
+        self.world.gone(old);
+        Handle::current().kill(self.nodes[&new]);
+        self.set(new, LifeState::Down);
+        self.restart(new);
+    }
+
     /// Asks a node to shut down.
     pub fn terminate(&self, node: Node) {
         Handle::current().send_ctrl_c(self.nodes[&node]);
@@ -153,6 +163,12 @@ impl Cluster {
         let nodes: Vec<Node> = self.nodes.keys().copied().collect();
         for node in nodes {
             self.resume(node);
+            // Somebody switches off a coordinator that another has taken the log from, should it not have noticed.
+            if let Node::Coordinator(number) = node
+                && !self.world.is_active(number)
+            {
+                self.kill(node, Death::Process);
+            }
             self.restart(node);
         }
     }

@@ -1,10 +1,16 @@
-//! What a run has tried: faults, and edges of a branch's life as its participant sees it (state × event).
+//! What a run has tried: faults, and edges (state × event) of a branch's life as it goes over the wire, and of transactions and
+//! branches as the coordinator's core sees them ([`core`]).
 //!
-//! What is never hit is never tested, whatever the number of seeds.
+//! What is never hit is never tested, whatever the number of seeds. `sim-tests/edges.txt` lists what a run must hit.
+
+pub mod core;
+mod list;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use handfast_ids::BranchId;
+
+pub use list::{name, required};
 
 use crate::intent::{Finish, Intent, Part, Style, Work};
 use crate::plan::{Fault, Plan};
@@ -30,67 +36,25 @@ macro_rules! words {
 }
 
 words! {
-    /// Where a branch stands, as far as went over the wire.
+    /// Who sees an edge.
+    Layer: Wire Transaction Branch
+}
+
+words! {
+    /// Where a branch or a transaction stands.
     State: Unknown Enlisted Preparing Prepared ReadOnly Refused Committing Aborting Committed Aborted Deviated
+        Active Heuristic Ended NoEffects Forgotten NotMine Hazard Contrary
 }
 
 words! {
     /// What happens to it.
     Trigger: Enlisted Prepare VotePrepared VoteReadOnly VoteRefused Commit Abort Done Hazard Contrary ScanPrepared
         ScanPreparing ScanMarker AnswerWait AnswerFinished AnswerForgotten AnswerNotMine Forget SessionOver
+        SameKey Watch Enlist DoneCommit DoneAbort SessionUp Durable Tick
 }
 
-/// Edges that a run with faults can take. Others would be defects of somebody, or cannot be seen.
-pub const EDGES: &[(State, Trigger)] = &[
-    (State::Unknown, Trigger::Enlisted),
-    (State::Unknown, Trigger::Prepare),
-    (State::Unknown, Trigger::Abort),
-    (State::Enlisted, Trigger::Prepare),
-    (State::Enlisted, Trigger::Abort),
-    (State::Enlisted, Trigger::SessionOver),
-    (State::Preparing, Trigger::VotePrepared),
-    (State::Preparing, Trigger::VoteReadOnly),
-    (State::Preparing, Trigger::VoteRefused),
-    (State::Preparing, Trigger::Abort),
-    (State::Preparing, Trigger::SessionOver),
-    (State::Preparing, Trigger::ScanPreparing),
-    (State::Preparing, Trigger::ScanPrepared),
-    (State::Prepared, Trigger::Prepare),
-    (State::Prepared, Trigger::VotePrepared),
-    (State::Prepared, Trigger::Commit),
-    (State::Prepared, Trigger::Abort),
-    (State::Prepared, Trigger::ScanPrepared),
-    (State::Prepared, Trigger::AnswerWait),
-    (State::Prepared, Trigger::SessionOver),
-    (State::ReadOnly, Trigger::VoteReadOnly),
-    (State::Refused, Trigger::VoteRefused),
-    (State::Refused, Trigger::Abort),
-    (State::Committing, Trigger::Commit),
-    (State::Committing, Trigger::Done),
-    (State::Committing, Trigger::Hazard),
-    (State::Committing, Trigger::ScanPrepared),
-    (State::Committing, Trigger::ScanMarker),
-    (State::Committing, Trigger::SessionOver),
-    (State::Aborting, Trigger::Abort),
-    (State::Aborting, Trigger::Done),
-    (State::Aborting, Trigger::Prepare),
-    (State::Aborting, Trigger::VotePrepared),
-    (State::Aborting, Trigger::VoteRefused),
-    (State::Aborting, Trigger::ScanPrepared),
-    (State::Aborting, Trigger::ScanMarker),
-    (State::Aborting, Trigger::SessionOver),
-    (State::Committed, Trigger::Commit),
-    (State::Committed, Trigger::Done),
-    (State::Committed, Trigger::ScanMarker),
-    (State::Committed, Trigger::Forget),
-    (State::Aborted, Trigger::Abort),
-    (State::Aborted, Trigger::Done),
-    (State::Aborted, Trigger::Prepare),
-    (State::Aborted, Trigger::ScanMarker),
-    (State::Aborted, Trigger::Forget),
-    (State::Deviated, Trigger::Commit),
-    (State::Deviated, Trigger::Hazard),
-];
+/// A state, and what happens in it.
+pub type Edge = (Layer, State, Trigger);
 
 /// How often each was hit.
 #[derive(Clone, Debug, Default)]
@@ -98,7 +62,7 @@ pub struct Coverage {
     /// Faults.
     pub faults: BTreeMap<Fault, u64>,
     /// Edges.
-    pub edges: BTreeMap<(State, Trigger), u64>,
+    pub edges: BTreeMap<Edge, u64>,
     /// How intents came out, in one word.
     pub outcomes: BTreeMap<String, u64>,
     branches: BTreeMap<(Transaction, BranchId), State>,
@@ -183,9 +147,14 @@ impl Coverage {
         }
     }
 
+    /// The core has taken an edge.
+    pub fn take_edge(&mut self, edge: Edge) {
+        *self.edges.entry(edge).or_default() += 1;
+    }
+
     fn hit(&mut self, node: Node, branch: (Transaction, BranchId), trigger: Trigger) {
         let state = self.branches.entry(branch).or_insert(State::Unknown);
-        *self.edges.entry((*state, trigger)).or_default() += 1;
+        *self.edges.entry((Layer::Wire, *state, trigger)).or_default() += 1;
         *state = next(*state, trigger);
         let unfinished = self.unfinished.entry(node).or_default();
         if is_finished(*state) {

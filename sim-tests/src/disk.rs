@@ -9,11 +9,15 @@
 //!   never acknowledged, so it is cut.
 //! - *a sync that fails, drops its dirty pages, and would "succeed" the next time* ([`Machine::fail_syncs`]): the log
 //!   latches on the first error, and the next process does not trust the cache.
+//! - *an error although all of it is done* (the same, keeping everything): whoever asked must not take it for undone. The
+//!   process stops without a word, and the next one reads back what is there.
 //! - *dropped pages that are read anew* ([`Machine::process_death`]): what a failed sync lost may show its old content.
 //! - *a write that fails half-way* ([`Machine::fail_writes`]): as a torn write; the log latches.
 //! - *a full disk* ([`Machine::set_capacity`]): the next segment is reserved, so what is decided finishes.
 //! - *a stall* ([`Machine::stall`]): nothing is acknowledged meanwhile, and nothing is aborted after it was appended.
 //! - *a flipped bit in synced data* ([`Machine::flip_bit`]): every byte is covered by a checksum or must be zero.
+//! - *a process that goes on after another has taken its disk over* ([`Machine::fence`]): whatever it asks for fails, so that it
+//!   can decide nothing more.
 //! - *a process that goes on after its death*: each process mounts the disk anew ([`Machine::mount`]), and what an older
 //!   mount asks for never happens. So: power off first, then kill, then restart.
 //!
@@ -82,10 +86,12 @@ struct State {
     speed: Speed,
     /// The mount that is alive.
     mount: u64,
+    /// Whatever earlier mounts ask for fails.
+    fenced_below: u64,
     locked: bool,
     stalled_until: Option<Instant>,
-    syncs_to_fail: u32,
-    writes_to_fail: u32,
+    syncs_to_fail: (u32, Kept),
+    writes_to_fail: (u32, Kept),
     injected: Injected,
     observer: Option<Observer>,
     backup: Option<Backup>,
@@ -99,10 +105,11 @@ impl Machine {
             random: fastrand::Rng::with_seed(seed),
             speed,
             mount: 0,
+            fenced_below: 0,
             locked: false,
             stalled_until: None,
-            syncs_to_fail: 0,
-            writes_to_fail: 0,
+            syncs_to_fail: (0, Kept::ByChance),
+            writes_to_fail: (0, Kept::ByChance),
             injected: Injected::default(),
             observer: None,
             backup: None,
@@ -129,6 +136,13 @@ impl Machine {
         state.medium.drop_lost_pages(&mut state.random);
     }
 
+    /// The disk is attached to another machine. Whatever older mounts ask for fails from here on.
+    pub fn fence(&self) {
+        let state = &mut *self.state();
+        state.unmount();
+        state.fenced_below = state.mount;
+    }
+
     /// The machine loses power. Older mounts are dead from here on.
     pub fn power_loss(&self) {
         self.power_loss_that_keeps(Kept::ByChance);
@@ -148,14 +162,14 @@ impl Machine {
         self.state().observer = Some(observer);
     }
 
-    /// The next syncs fail, so many of them.
-    pub fn fail_syncs(&self, count: u32) {
-        self.state().syncs_to_fail = count;
+    /// The next syncs fail, so many of them. This becomes durable all the same of what each was to make so.
+    pub fn fail_syncs(&self, count: u32, kept: Kept) {
+        self.state().syncs_to_fail = (count, kept);
     }
 
-    /// The next writes fail, so many of them.
-    pub fn fail_writes(&self, count: u32) {
-        self.state().writes_to_fail = count;
+    /// The next writes fail, so many of them. This is written all the same of each.
+    pub fn fail_writes(&self, count: u32, kept: Kept) {
+        self.state().writes_to_fail = (count, kept);
     }
 
     /// Nothing completes for so long.
@@ -177,8 +191,8 @@ impl Machine {
     pub fn heal(&self) {
         let mut state = self.state();
         state.stalled_until = None;
-        state.syncs_to_fail = 0;
-        state.writes_to_fail = 0;
+        state.syncs_to_fail.0 = 0;
+        state.writes_to_fail.0 = 0;
         state.medium.capacity = None;
     }
 
@@ -245,14 +259,17 @@ impl State {
 }
 
 impl SimDisk {
-    /// The state, if this mount is alive and nothing stalls. A dead process waits for ever.
-    async fn ready(&self) -> MutexGuard<'_, State> {
+    /// The state, if this mount is alive and nothing stalls. A dead process waits for ever; for a fenced one it is an error.
+    async fn ready(&self) -> io::Result<MutexGuard<'_, State>> {
         loop {
             let stalled_until = {
                 let state = self.machine.state();
+                if self.mount < state.fenced_below {
+                    return Err(io::Error::from_raw_os_error(ESTALE));
+                }
                 if state.mount == self.mount {
                     match state.stalled_until.filter(|until| *until > now()) {
-                        None => return state,
+                        None => return Ok(state),
                         stalled => stalled,
                     }
                 } else {
@@ -282,9 +299,9 @@ impl SimDisk {
         }
     }
 
-    async fn sync_latency(&self) {
+    async fn sync_latency(&self) -> io::Result<()> {
         let latency_ms = {
-            let mut state = self.ready().await;
+            let mut state = self.ready().await?;
             let Speed {
                 sync_min_ms,
                 sync_max_ms,
@@ -292,17 +309,24 @@ impl SimDisk {
             state.random.u64(sync_min_ms..=sync_max_ms)
         };
         sleep(Duration::from_millis(latency_ms)).await;
+        Ok(())
     }
 
     /// Writes at once, into the cache.
     async fn write_cached(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let state = &mut *self.ready().await;
+        let state = &mut *self.ready().await?;
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
-        if state.writes_to_fail > 0 {
-            state.writes_to_fail -= 1;
+        if let (1.., kept) = state.writes_to_fail {
+            state.writes_to_fail.0 -= 1;
             state.injected.writes_failed += 1;
             // Sectors are written whole or not at all.
-            let end = (offset + state.random.usize(..=bytes.len())) / SECTOR * SECTOR;
+            let sectors = |written: usize| (offset + written) / SECTOR * SECTOR;
+            let end = match kept {
+                Kept::Nothing => offset,
+                Kept::Everything => offset + bytes.len(),
+                Kept::EveryOther => sectors(bytes.len() / 2),
+                Kept::ByChance => sectors(state.random.usize(..=bytes.len())),
+            };
             state
                 .medium
                 .write(name, offset, &bytes[..end.saturating_sub(offset)])?;
@@ -317,13 +341,13 @@ impl SimDisk {
 
     /// What is dirty now is durable when this returns; what is written meanwhile may be.
     async fn sync_file(&self, name: &str) -> io::Result<()> {
-        let inode = self.ready().await.medium.inode_of(name)?;
-        self.sync_latency().await;
-        let state = &mut *self.ready().await;
-        if state.syncs_to_fail > 0 {
-            state.syncs_to_fail -= 1;
+        let inode = self.ready().await?.medium.inode_of(name)?;
+        self.sync_latency().await?;
+        let state = &mut *self.ready().await?;
+        if let (1.., kept) = state.syncs_to_fail {
+            state.syncs_to_fail.0 -= 1;
             state.injected.syncs_failed += 1;
-            state.medium.sync_fails(inode, &mut state.random);
+            state.medium.sync_fails(inode, kept, &mut state.random);
             return Err(io::Error::from_raw_os_error(EIO));
         }
         state.medium.sync(inode);
@@ -332,6 +356,8 @@ impl SimDisk {
 }
 
 const EIO: i32 = 5;
+
+const ESTALE: i32 = 116;
 
 #[allow(clippy::disallowed_methods)] // this is the simulator: its clock is virtual
 fn now() -> Instant {
@@ -351,7 +377,7 @@ impl Disk for SimDisk {
     type Lock = SimLock;
 
     async fn lock(&self) -> io::Result<SimLock> {
-        if std::mem::replace(&mut self.ready().await.locked, true) {
+        if std::mem::replace(&mut self.ready().await?.locked, true) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         Ok(SimLock(self.clone()))
@@ -359,7 +385,7 @@ impl Disk for SimDisk {
 
     async fn read(&self, name: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
-        self.ready().await.medium.read(name, offset, len)
+        self.ready().await?.medium.read(name, offset, len)
     }
 
     async fn write(&self, name: &str, offset: u64, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
@@ -375,7 +401,7 @@ impl Disk for SimDisk {
         self.show(Moment::Wrote, name, offset, &bytes);
         self.sync_file(name).await?;
         self.show(Moment::Synced, name, offset, &bytes);
-        drop(self.ready().await);
+        drop(self.ready().await?);
         Ok(bytes)
     }
 
@@ -384,24 +410,24 @@ impl Disk for SimDisk {
     }
 
     async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.ready().await.medium.rename(from, to)?;
+        self.ready().await?.medium.rename(from, to)?;
         self.show(Moment::Renamed, to, 0, &[]);
-        drop(self.ready().await);
+        drop(self.ready().await?);
         Ok(())
     }
 
     async fn remove(&self, name: &str) -> io::Result<()> {
-        self.ready().await.medium.remove(name)?;
+        self.ready().await?.medium.remove(name)?;
         self.show(Moment::Removed, name, 0, &[]);
-        drop(self.ready().await);
+        drop(self.ready().await?);
         Ok(())
     }
 
     async fn sync_dir(&self) -> io::Result<()> {
-        self.sync_latency().await;
-        let state = &mut *self.ready().await;
-        if state.syncs_to_fail > 0 {
-            state.syncs_to_fail -= 1;
+        self.sync_latency().await?;
+        let state = &mut *self.ready().await?;
+        if state.syncs_to_fail.0 > 0 {
+            state.syncs_to_fail.0 -= 1;
             state.injected.syncs_failed += 1;
             return Err(io::Error::from_raw_os_error(EIO));
         }
@@ -410,11 +436,11 @@ impl Disk for SimDisk {
     }
 
     async fn list(&self) -> io::Result<Vec<String>> {
-        Ok(self.ready().await.medium.names())
+        Ok(self.ready().await?.medium.names())
     }
 
     async fn len(&self, name: &str) -> io::Result<u64> {
-        Ok(self.ready().await.medium.len(name)? as u64)
+        Ok(self.ready().await?.medium.len(name)? as u64)
     }
 }
 

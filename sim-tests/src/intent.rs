@@ -19,6 +19,8 @@ pub struct Intent {
     pub timeout_ms: u64,
     /// Whether the answer waits for all participants.
     pub waits_for_all: bool,
+    /// Whether its client goes on to the next without waiting for the answer.
+    pub does_not_wait: bool,
     /// Whether somebody looks meanwhile.
     pub is_watched: bool,
     /// Milliseconds until the client begins with it.

@@ -11,6 +11,8 @@ pub mod model;
 #[cfg(madsim)]
 pub mod chaos;
 #[cfg(madsim)]
+pub mod clocks;
+#[cfg(madsim)]
 pub mod cluster;
 #[cfg(madsim)]
 pub mod commands;

@@ -7,7 +7,7 @@ use madsim::time::{Instant, sleep};
 
 use crate::chaos::Direction;
 use crate::cluster::{Cluster, Death};
-use crate::disk::Machine;
+use crate::disk::{Kept, Machine};
 use crate::plan::Fault;
 use crate::random;
 use crate::trace::{Event, Node};
@@ -16,12 +16,18 @@ use crate::world::World;
 /// Faults stop after this time, whether the clients are done or not.
 const LONGEST: Duration = Duration::from_secs(25);
 
+/// The furthest that a wall clock jumps.
+const HOUR_MS: i64 = 3_600_000;
+
 /// What the nemesis can do by itself. All other faults happen within the network, the stores and the workload.
 const STROKES: &[Fault] = &[
     Fault::CoordinatorDies,
     Fault::CoordinatorLosesPower,
     Fault::CoordinatorPauses,
     Fault::CoordinatorDrains,
+    Fault::ClockJumpsAhead,
+    Fault::ClockJumpsBack,
+    Fault::StandbyTakesOver,
     Fault::SecondCoordinator,
     Fault::ParticipantDies,
     Fault::ParticipantLosesPower,
@@ -75,7 +81,7 @@ struct Stroke {
 impl Stroke {
     fn strike(mut self, fault: Fault) {
         let plan = &self.world.plan;
-        let coordinator = Node::Coordinator(self.random.u8(..plan.coordinators));
+        let coordinator = Node::Coordinator(self.world.active(self.random.u8(..plan.coordinators)));
         let participant = Node::Participant(self.random.u8(..plan.participants()));
         let client = Node::Client(self.random.u8(..plan.clients));
         let with_disk = match self.random.bool() {
@@ -92,6 +98,9 @@ impl Stroke {
             Fault::ParticipantPauses => self.pause(fault, participant),
             Fault::CoordinatorDrains => self.drain(coordinator),
             Fault::SecondCoordinator => self.second(coordinator),
+            Fault::StandbyTakesOver => self.take_over(coordinator),
+            Fault::ClockJumpsAhead => self.jump(fault, coordinator, 1),
+            Fault::ClockJumpsBack => self.jump(fault, coordinator, -1),
             Fault::BitFlips => self.flip(with_disk),
             Fault::LinkCut => self.cut(fault, participant, &[Direction::Out, Direction::In]),
             Fault::LinkCutOut => self.cut(fault, participant, &[Direction::Out]),
@@ -142,6 +151,22 @@ impl Stroke {
         }
     }
 
+    fn take_over(mut self, node: Node) {
+        if self.world.plan.has_standby && self.cluster.is_up(node) {
+            self.tell(Fault::StandbyTakesOver, node);
+            self.cluster.take_over(node);
+            self.then(4000, move |stroke| stroke.cluster.resume(node));
+        }
+    }
+
+    fn jump(mut self, fault: Fault, node: Node, direction: i64) {
+        if let Node::Coordinator(number) = node {
+            self.tell(fault, node);
+            let by_ms = direction * self.random.i64(1..=HOUR_MS);
+            self.world.clocks.jump(number, by_ms);
+        }
+    }
+
     fn cut(mut self, fault: Fault, node: Node, directions: &[Direction]) {
         let Node::Participant(number) = node else { return };
         self.tell(fault, node);
@@ -162,8 +187,8 @@ impl Stroke {
         };
         self.tell(fault, node);
         match fault {
-            Fault::SyncFails => machine.fail_syncs(self.random.u32(1..3)),
-            Fault::WriteFails => machine.fail_writes(1),
+            Fault::SyncFails => machine.fail_syncs(self.random.u32(1..3), Kept::ByChance),
+            Fault::WriteFails => machine.fail_writes(1, Kept::ByChance),
             Fault::DiskStalls => machine.stall(Duration::from_millis(self.random.u64(100..6000))),
             _ => {
                 machine.set_capacity(Some(machine.used() + self.random.usize(..20_000)));

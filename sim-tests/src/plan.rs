@@ -38,6 +38,12 @@ faults! {
     CoordinatorPauses,
     /// The coordinator is asked to shut down.
     CoordinatorDrains,
+    /// The wall clock of a coordinator's machine jumps ahead, by an hour at most.
+    ClockJumpsAhead,
+    /// It jumps back, by an hour at most.
+    ClockJumpsBack,
+    /// A standby takes up the coordinator's log while its process stands still; that one wakes later.
+    StandbyTakesOver,
     /// A second process is started on the coordinator's directory.
     SecondCoordinator,
     /// A participant's process dies.
@@ -109,6 +115,8 @@ pub struct Plan {
     pub seed: u64,
     /// Coordinators, each with its own log.
     pub coordinators: u8,
+    /// Whether one more stands by for the only coordinator.
+    pub has_standby: bool,
     /// Participants whose promises are in a journal of the SDK.
     pub ledgers: u8,
     /// Participants that keep promises by themselves.
@@ -142,15 +150,17 @@ impl Plan {
         // One seed in sixteen is calm: what fails there fails without any fault.
         let is_calm = random.u8(..16) == 0;
         let density = random.u32(100..900);
-        let faults = Fault::ALL
+        let faults: BTreeSet<Fault> = Fault::ALL
             .iter()
             .copied()
             .filter(|_| !is_calm && random::happens(random, density))
             .collect();
         let ledgers = random.u8(1..=3);
+        let coordinators = if random.u8(..6) == 0 { 2 } else { 1 };
         Plan {
             seed,
-            coordinators: if random.u8(..6) == 0 { 2 } else { 1 },
+            coordinators,
+            has_standby: coordinators == 1 && faults.contains(&Fault::StandbyTakesOver),
             ledgers,
             databases: random.u8((3 - ledgers)..=2).max(u8::from(ledgers == 1)),
             clients: random.u8(2..=6),
@@ -169,6 +179,21 @@ impl Plan {
     /// Whether this fault may happen.
     pub fn has(&self, fault: Fault) -> bool {
         self.faults.contains(&fault)
+    }
+
+    /// Nodes that are or may become coordinators.
+    pub fn coordinator_nodes(&self) -> u8 {
+        self.coordinators + u8::from(self.has_standby)
+    }
+
+    /// Those that may serve this coordinator's log.
+    pub fn candidates(&self, coordinator: u8) -> std::ops::RangeInclusive<u8> {
+        coordinator..=coordinator + u8::from(self.has_standby)
+    }
+
+    /// Whose log a coordinator node serves.
+    pub fn log_of(&self, node: u8) -> u8 {
+        if self.has_standby { 0 } else { node }
     }
 
     /// Participants of both kinds.

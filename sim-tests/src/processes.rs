@@ -38,11 +38,32 @@ pub fn listens_at(coordinator: u8) -> SocketAddr {
     SocketAddr::new(address(Node::Coordinator(coordinator)), PORT)
 }
 
+/// Where a coordinator may be found.
+pub fn addresses(world: &World, coordinator: u8) -> Vec<String> {
+    let candidates = world.plan.candidates(coordinator);
+    candidates.map(|node| listens_at(node).to_string()).collect()
+}
+
+/// The same as a name service tells it when a client starts: the one that has the log comes first.
+pub fn resolved(world: &World, coordinator: u8) -> Vec<String> {
+    let mut candidates: Vec<u8> = world.plan.candidates(coordinator).collect();
+    candidates.sort_by_key(|node| !world.is_active(*node));
+    candidates
+        .into_iter()
+        .map(|node| listens_at(node).to_string())
+        .collect()
+}
+
 /// A coordinator's process.
 pub async fn coordinator(world: Arc<World>, number: u8) {
     let node = Node::Coordinator(number);
     world.record(&Event::Started(node));
-    let disk = world.machine(node).expect("a coordinator has a disk").mount();
+    world.clocks.runs_here(number);
+    let Some(machine) = world.machine(node) else {
+        // It stands by, until it is started as the one that has the log.
+        return std::future::pending().await;
+    };
+    let disk = machine.mount();
     let why = match serve(&world, number, disk).await {
         Ok(()) => "drained".to_owned(),
         Err(error) => format!("{:?}: {}", error.kind, error.message),
@@ -53,7 +74,8 @@ pub async fn coordinator(world: Arc<World>, number: u8) {
 /// Takes up the log and serves, as `handfast serve` does. A log is made once: afterwards an empty directory is an error.
 async fn serve(world: &World, number: u8, disk: SimDisk) -> Result<(), Error> {
     let settings = &world.plan.settings;
-    if !world.has_log(number) {
+    let owner = world.plan.log_of(number);
+    if !world.has_log(owner) {
         let log = match driver::create_log(disk.clone(), settings).await {
             // What came before was complete, and its process died before it could say so.
             Err(error) if error.kind == Kind::Usage => {
@@ -61,7 +83,7 @@ async fn serve(world: &World, number: u8, disk: SimDisk) -> Result<(), Error> {
             }
             made => made?.to_bytes(),
         };
-        world.log_was_made(number, LogId(u128::from_be_bytes(log)));
+        world.log_was_made(owner, LogId(u128::from_be_bytes(log)));
     }
     let unbound = |error: std::io::Error| Error::new(Kind::Address, error.to_string());
     let listener = Listener::bind(listens_at(number)).await.map_err(unbound)?;
@@ -72,10 +94,10 @@ async fn serve(world: &World, number: u8, disk: SimDisk) -> Result<(), Error> {
 
 /// A second process on a coordinator's directory: it must be refused.
 pub async fn second_coordinator(world: Arc<World>, number: u8) {
-    let disk = world
-        .machine(Node::Coordinator(number))
-        .expect("a coordinator has a disk")
-        .mount();
+    let Some(machine) = world.machine(Node::Coordinator(number)) else {
+        return;
+    };
+    let disk = machine.mount();
     let (settings, phase) = (
         &world.plan.settings,
         tokio::sync::watch::channel(handfast_coordinator::runtime::Phase::Serving).0,
@@ -118,7 +140,7 @@ async fn keep(world: &World, number: u8) -> Result<(), ParticipantError> {
         branches: 1000,
     };
     let coordinator = number % world.plan.coordinators;
-    let participant = builder(number, coordinator)?
+    let participant = builder(world, number, coordinator)?
         .journal_options(journal)
         .staged_on(ledger.clone(), disk)
         .await?;
@@ -132,7 +154,7 @@ async fn speak(world: &Arc<World>, number: u8, database: &Database) -> Result<()
     let mut all = Vec::new();
     for coordinator in 0..world.plan.coordinators {
         let speaker = database.speaker(coordinator, work_survives);
-        let participant = builder(number, coordinator)?.resource(speaker.clone());
+        let participant = builder(world, number, coordinator)?.resource(speaker.clone());
         let joining = participant.handle();
         world.serve(number, coordinator, Service { joining, speaker });
         all.push(participant.run(std::future::pending()));
@@ -140,14 +162,14 @@ async fn speak(world: &Arc<World>, number: u8, database: &Database) -> Result<()
     futures_util::future::try_join_all(all).await.map(drop)
 }
 
-fn builder(number: u8, coordinator: u8) -> Result<Builder, ParticipantError> {
+fn builder(world: &World, number: u8, coordinator: u8) -> Result<Builder, ParticipantError> {
     let options = SessionOptions {
         handshake_timeout: Duration::from_secs(2),
         backoff_first: Duration::from_millis(50),
         backoff_longest: Duration::from_millis(800),
         goodbye_timeout: Duration::from_millis(500),
     };
-    let builder = Participant::builder(&resource_name(number), [listens_at(coordinator).to_string()])?;
+    let builder = Participant::builder(&resource_name(number), addresses(world, coordinator))?;
     Ok(builder.session_options(options))
 }
 

@@ -15,7 +15,7 @@ use tonic::transport::Endpoint;
 
 use crate::chaos::Chaos;
 use crate::cluster::Cluster;
-use crate::coverage::Coverage;
+use crate::coverage::{self, Coverage};
 use crate::nemesis;
 use crate::oracle::{Done, Ending};
 use crate::plan::Plan;
@@ -158,6 +158,8 @@ async fn simulate(plan: Plan, is_kept: bool, stage: Stage) -> Verdict {
         .get_or_init(|| Arc::new(World::new(plan, &server, exits, is_kept)))
         .clone();
     link::install(Chaos::new(world.clone()));
+    world.clocks.install();
+    coverage::core::install(&world);
     let cluster = Cluster::start(world.clone());
     let supervisor = madsim::task::spawn(cluster.clone().supervise(exited));
 
@@ -223,7 +225,7 @@ async fn rests(world: &Arc<World>, probe: &NodeHandle) -> bool {
     }
     let mut heuristics = 0;
     for coordinator in 0..world.plan.coordinators {
-        match table(probe, coordinator).await {
+        match table(probe, world.active(coordinator)).await {
             Some((live, heuristic)) if live == heuristic => heuristics += heuristic,
             _ => return false,
         }
@@ -247,7 +249,7 @@ async fn what_does_not_rest(world: &Arc<World>, probe: &NodeHandle) -> String {
         let _ = write!(words, "p{participant} has set aside {set_aside:?}; ");
     }
     for coordinator in 0..world.plan.coordinators {
-        let table = table(probe, coordinator).await;
+        let table = table(probe, world.active(coordinator)).await;
         let _ = write!(words, "c{coordinator} has (live, heuristic) {table:?}; ");
     }
     words

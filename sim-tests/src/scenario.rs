@@ -9,6 +9,7 @@
 //! Points are what the simulator sees from outside: messages that pass, calls, what goes to disks, what processes and
 //! clients come to. Nothing in the product knows of them.
 
+mod check;
 mod expectation;
 mod fault;
 mod mishap;
@@ -71,6 +72,8 @@ pub struct Scenario {
 pub struct ClusterOf {
     /// Coordinators, `c0` and so on.
     pub coordinators: u8,
+    /// Whether `c1` stands by for `c0`, the only coordinator.
+    pub standby: bool,
     /// Participants whose promises are in the SDK's journal: the first of `p0` and so on.
     pub ledgers: u8,
     /// Participants that keep promises by themselves: those after the ledgers.
@@ -83,6 +86,7 @@ impl Default for ClusterOf {
     fn default() -> Self {
         ClusterOf {
             coordinators: 1,
+            standby: false,
             ledgers: 2,
             databases: 0,
             work_survives: false,
@@ -103,7 +107,11 @@ pub struct SettingsOf {
     #[allow(missing_docs)]
     pub redelivery_min_ms: Option<u64>,
     #[allow(missing_docs)]
+    pub redelivery_step: Option<usize>,
+    #[allow(missing_docs)]
     pub checkpoint_bytes: Option<u64>,
+    #[allow(missing_docs)]
+    pub buffer_bytes: Option<usize>,
     #[allow(missing_docs)]
     pub segment_bytes: Option<u64>,
     #[allow(missing_docs)]
@@ -148,6 +156,15 @@ pub struct TransactionOf {
     /// How many more like it follow at once.
     #[serde(default)]
     pub repeated: u32,
+    /// Whether the client goes on to the next without waiting for the answer to this one.
+    #[serde(default)]
+    pub does_not_wait: bool,
+    /// How many clients want it: `client` and those after it, each at the next account.
+    #[serde(default = "one")]
+    pub clients: u8,
+    /// How many milliseconds later than the one before it each of them begins.
+    #[serde(default)]
+    pub step_ms: u64,
     /// What is to be done where.
     pub parts: Vec<PartOf>,
 }
@@ -192,14 +209,21 @@ impl Scenario {
     pub fn read(path: &Path) -> anyhow::Result<Scenario> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let scenario: Scenario = toml::from_str(&text).map_err(|error| {
+        Scenario::parse(&text)
+            .map_err(|(line, problem)| anyhow::anyhow!("{}:{line}: {problem}", path.display()))
+    }
+
+    /// Reads its text. An error is the line, and what is wrong there.
+    fn parse(text: &str) -> Result<Scenario, (usize, String)> {
+        let mut scenario: Scenario = toml::from_str(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
-            let line = 1 + text[..at.min(text.len())].matches('\n').count();
-            anyhow::anyhow!("{}:{line}: {error}", path.display())
+            (
+                1 + text[..at.min(text.len())].matches('\n').count(),
+                error.to_string(),
+            )
         })?;
-        scenario
-            .check()
-            .map_err(|problem| anyhow::anyhow!("{}: {problem}", path.display()))?;
+        check::check(&scenario).map_err(|problem| (problem.line(text), problem.words))?;
+        scenario.faults = scenario.faults.iter().flat_map(ScriptedFault::all).collect();
         Ok(scenario)
     }
 
@@ -216,52 +240,10 @@ impl Scenario {
         paths.into_iter().map(read).collect()
     }
 
-    fn check(&self) -> Result<(), String> {
-        for (number, fault) in self.faults.iter().enumerate() {
-            let wrong = |what: &str| Err(format!("fault {number} ({}) {what}", fault.action));
-            match (&fault.at, fault.at_ms) {
-                (None, None) => return wrong("has neither `at` nor `at_ms`"),
-                (Some(_), Some(_)) => return wrong("has both `at` and `at_ms`; one is enough"),
-                _ => {}
-            }
-            let is_at_hand = fault.action.is_of_a_frame() || fault.action.is_of_a_call();
-            if is_at_hand && fault.at.is_none() {
-                return wrong("is done to what passes at a protocol point, so it needs `at`");
-            }
-            if !is_at_hand && fault.node.is_none() {
-                return wrong("needs a `node`: c0, p1, a0 …");
-            }
-            if fault.node.is_some_and(|node| !self.has(node)) {
-                return wrong("names a node that is not in [cluster] and sends no transaction");
-            }
-        }
-        for (number, transaction) in self.transactions.iter().enumerate() {
-            if let Some(part) = transaction
-                .parts
-                .iter()
-                .find(|part| !self.has(Node::Participant(part.at)))
-            {
-                return Err(format!(
-                    "transaction {number} works at p{}, and [cluster] has {} ledgers and {} databases",
-                    part.at, self.cluster.ledgers, self.cluster.databases
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn has(&self, node: Node) -> bool {
-        match node {
-            Node::Coordinator(number) => number < self.cluster.coordinators,
-            Node::Participant(number) => number < self.cluster.ledgers + self.cluster.databases,
-            Node::Client(number) => number < self.clients(),
-        }
-    }
-
     fn clients(&self) -> u8 {
         self.transactions
             .iter()
-            .map(|transaction| transaction.client + 1)
+            .map(|transaction| transaction.client.saturating_add(transaction.clients))
             .max()
             .unwrap_or(1)
     }
@@ -272,6 +254,7 @@ impl Scenario {
         plan.faults.clear();
         plan.link_per_mille = 0;
         plan.coordinators = self.cluster.coordinators;
+        plan.has_standby = self.cluster.standby;
         plan.ledgers = self.cluster.ledgers;
         plan.databases = self.cluster.databases;
         plan.clients = self.clients();
@@ -289,8 +272,11 @@ impl Scenario {
     pub fn intents(&self) -> Vec<Intent> {
         let mut intents: Vec<Intent> = Vec::new();
         for transaction in &self.transactions {
-            for _ in 0..=transaction.repeated {
-                intents.push(transaction.intent(u32::try_from(intents.len()).unwrap_or(u32::MAX)));
+            for client in 0..transaction.clients {
+                for _ in 0..=transaction.repeated {
+                    let number = u32::try_from(intents.len()).unwrap_or(u32::MAX);
+                    intents.push(transaction.intent(number, client));
+                }
             }
         }
         intents
@@ -315,9 +301,11 @@ impl SettingsOf {
         settings.server.heartbeat_ms = self.heartbeat_ms.unwrap_or(500);
         settings.server.scan_period_ms = self.scan_period_ms.unwrap_or(1500);
         settings.log.checkpoint_bytes = self.checkpoint_bytes.unwrap_or(1 << 20);
+        settings.log.buffer_bytes = self.buffer_bytes.unwrap_or(settings.log.buffer_bytes);
         settings.log.segment_bytes = self.segment_bytes.unwrap_or(1 << 16);
         let limits = &mut settings.limits;
         limits.redelivery_min_ms = self.redelivery_min_ms.unwrap_or(200);
+        limits.redelivery_step = self.redelivery_step.unwrap_or(limits.redelivery_step);
         limits.promise_margin_ms = self.promise_margin_ms.unwrap_or(300);
         limits.operation_bytes = self.operation_bytes.unwrap_or(limits.operation_bytes);
         limits.branches_per_transaction = self
@@ -329,7 +317,7 @@ impl SettingsOf {
 }
 
 impl TransactionOf {
-    fn intent(&self, number: u32) -> Intent {
+    fn intent(&self, number: u32, client: u8) -> Intent {
         let style = match (&self.key, self.finish) {
             (_, Some(finish)) => Style::Interactive(finish.finish()),
             (Some(key), None) => Style::Keyed {
@@ -341,14 +329,15 @@ impl TransactionOf {
         };
         Intent {
             number,
-            client: self.client,
+            client: self.client + client,
             coordinator: self.coordinator,
             style,
-            parts: self.parts.iter().map(PartOf::part).collect(),
+            parts: self.parts.iter().map(|part| part.part(client)).collect(),
             timeout_ms: self.timeout_ms,
             waits_for_all: self.waits_for_all,
-            pause_ms: self.pause_ms,
+            pause_ms: self.pause_ms + self.step_ms * u64::from(client),
             is_watched: false,
+            does_not_wait: self.does_not_wait,
         }
     }
 }
@@ -366,8 +355,8 @@ impl FinishOf {
 }
 
 impl PartOf {
-    fn part(&self) -> Part {
-        let account = self.account;
+    fn part(&self, client: u8) -> Part {
+        let account = self.account.wrapping_add(client);
         let work = match self.add {
             _ if self.refuse => Work::Refuse,
             Some(amount) => Work::Add { account, amount },
@@ -404,3 +393,6 @@ fn participant<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u8, 
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests;

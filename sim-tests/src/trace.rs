@@ -251,6 +251,18 @@ impl Event {
     }
 }
 
+impl Node {
+    /// The node of its kind that is so many further.
+    #[must_use]
+    pub fn plus(self, count: u8) -> Node {
+        match self {
+            Node::Coordinator(number) => Node::Coordinator(number.saturating_add(count)),
+            Node::Participant(number) => Node::Participant(number.saturating_add(count)),
+            Node::Client(number) => Node::Client(number.saturating_add(count)),
+        }
+    }
+}
+
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

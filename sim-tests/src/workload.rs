@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::future::{join, join_all};
+use futures_util::stream::FuturesUnordered;
 use handfast_participant::client::{ActiveTransaction, ClientOptions};
 use handfast_participant::{Client, ClientError, Key, Outcome, Transaction as Request, Wait};
 use madsim::time::{sleep, timeout};
 
 use crate::intent::{Finish, Intent, Part, Style, Work};
 use crate::plan::{Fault, Plan};
-use crate::processes::listens_at;
+use crate::processes::resolved;
 use crate::random::{self, happens};
 use crate::spy;
 use crate::trace::{Event, Node, Told, Transaction};
@@ -96,6 +98,7 @@ fn intent(plan: &Plan, random: &mut fastrand::Rng, number: u32) -> Intent {
         timeout_ms: random.u64(300..3000),
         waits_for_all: random.u8(..4) == 0,
         pause_ms: random.u64(..60),
+        does_not_wait: false,
         is_watched: random.u8(..6) == 0,
     }
 }
@@ -150,15 +153,20 @@ pub async fn run(world: &World, number: u8) {
         .iter()
         .filter(|intent| intent.client == number && !world.plan.left_out.contains(&intent.number))
         .collect();
-    let clients: Vec<Client> = (0..world.plan.coordinators).filter_map(client_of).collect();
+    let clients: Vec<Client> = (0..world.plan.coordinators)
+        .filter_map(|coordinator| client_of(world, coordinator))
+        .collect();
     let mut may_have_asked = world.is_restarted(number);
+    let mut under_way = FuturesUnordered::new();
     while let Some(intent) = mine.get(world.begun(number)) {
         // After a crash an application knows only that it may have asked. Under a key it can ask again.
         if !may_have_asked || intent.key().is_some() {
             sleep(Duration::from_millis(intent.pause_ms)).await;
             world.record(&Event::Begun(Node::Client(number), intent.number));
             let client = &clients[usize::from(intent.coordinator)];
-            if intent.is_watched {
+            if intent.does_not_wait {
+                under_way.push(pursue(world, client, intent));
+            } else if intent.is_watched {
                 join(pursue(world, client, intent), spy::look(world, client, intent)).await;
             } else {
                 pursue(world, client, intent).await;
@@ -166,11 +174,17 @@ pub async fn run(world: &World, number: u8) {
         }
         may_have_asked = false;
         world.advance(number);
+        if !mine
+            .get(world.begun(number))
+            .is_some_and(|next| next.does_not_wait)
+        {
+            while under_way.next().await.is_some() {}
+        }
     }
     world.client_done(number);
 }
 
-fn client_of(coordinator: u8) -> Option<Client> {
+fn client_of(world: &World, coordinator: u8) -> Option<Client> {
     let options = ClientOptions {
         default_timeout: Duration::from_secs(2),
         answer_margin: Duration::from_secs(1),
@@ -178,7 +192,7 @@ fn client_of(coordinator: u8) -> Option<Client> {
         connect_timeout: Duration::from_millis(500),
         backoff_first: Duration::from_millis(20),
         backoff_longest: Duration::from_millis(500),
-        ..ClientOptions::new([listens_at(coordinator).to_string()])
+        ..ClientOptions::new(resolved(world, coordinator))
     };
     Client::with_options(options).ok()
 }

@@ -12,7 +12,8 @@ use madsim::time::TimeHandle;
 use tokio::sync::mpsc;
 
 use crate::chaos::Wires;
-use crate::coverage::Coverage;
+use crate::clocks::Clocks;
+use crate::coverage::{Coverage, Edge};
 use crate::disk::{Machine, Speed};
 use crate::intent::Intent;
 use crate::oracle::Oracle;
@@ -35,6 +36,8 @@ pub struct World {
     databases: BTreeMap<u8, Database>,
     /// The network's state.
     pub wires: Mutex<Wires>,
+    /// The coordinators' wall clocks.
+    pub clocks: Clocks,
     /// How far each client is.
     progress: Mutex<Vec<usize>>,
     clients_done: Mutex<BTreeSet<u8>>,
@@ -55,6 +58,8 @@ struct Processes {
     logs: BTreeMap<LogId, u8>,
     /// Coordinators that serve.
     serving: BTreeSet<u8>,
+    /// Which node has the log of a coordinator with a standby.
+    active: u8,
     /// Those that have started once.
     clients: BTreeSet<u8>,
 }
@@ -99,6 +104,7 @@ impl World {
             machines: (0..disks).map(machine).collect(),
             databases: (plan.ledgers..plan.participants()).map(database).collect(),
             wires: Mutex::new(Wires::new(&plan)),
+            clocks: Clocks::default(),
             progress: Mutex::new(vec![0; plan.clients.into()]),
             clients_done: Mutex::default(),
             is_healed: AtomicBool::new(false),
@@ -130,6 +136,11 @@ impl World {
         if let Some(script) = &self.script {
             script.take_event(self, event);
         }
+    }
+
+    /// A core has taken an edge.
+    pub fn takes_edge(&self, edge: Edge) {
+        self.entries().coverage.take_edge(edge);
     }
 
     /// Something that only whoever reads the trace wants to know.
@@ -176,10 +187,34 @@ impl World {
         }
     }
 
-    /// The disk of a coordinator or participant.
+    /// Whether a node has its coordinator's log: it is not one that stands by.
+    pub fn is_active(&self, node: u8) -> bool {
+        !self.plan.has_standby || self.processes().active == node
+    }
+
+    /// Which node has a coordinator's log.
+    pub fn active(&self, coordinator: u8) -> u8 {
+        match self.plan.has_standby {
+            true => self.processes().active,
+            false => coordinator,
+        }
+    }
+
+    /// The log goes over to the other node, with its disk; whatever the earlier one still asks of the disk fails.
+    pub fn hand_over(&self) -> Node {
+        if let Some(machine) = self.machine(Node::Coordinator(self.active(0))) {
+            machine.fence();
+        }
+        let processes = &mut *self.processes();
+        processes.active = 1 - processes.active;
+        Node::Coordinator(processes.active)
+    }
+
+    /// The disk of a participant, or of a coordinator that has its log.
     pub fn machine(&self, node: Node) -> Option<&Machine> {
         match node {
-            Node::Coordinator(number) => self.machines.get(usize::from(number)),
+            Node::Coordinator(number) if !self.is_active(number) => None,
+            Node::Coordinator(number) => self.machines.get(usize::from(self.plan.log_of(number))),
             Node::Participant(number) => self.machines.get(usize::from(self.plan.coordinators + number)),
             Node::Client(_) => None,
         }

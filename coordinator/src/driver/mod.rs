@@ -49,7 +49,7 @@ use streams::Streams;
 use crate::error::Error;
 use crate::failpoint::{self, Point};
 use crate::index::Index;
-use crate::runtime::{Clock, Phase};
+use crate::runtime::{Clock, CoreStep, Phase, watch_core};
 use crate::server::failures;
 
 /// Inputs that one turn takes.
@@ -129,8 +129,7 @@ impl<D: Disk, I: Index> Driver<D, I> {
 
     /// The core hears of it first; then what waited is performed, and then what the core made of it.
     fn durable(&mut self, lsn: Lsn) -> Result<(), Error> {
-        self.core
-            .handle(self.clock.now(), Event::LogDurable(lsn), &mut self.effects);
+        self.feed(self.clock.now(), Event::LogDurable(lsn));
         while let Some(effect) = self.gate.release(lsn) {
             self.perform(effect)?;
         }
@@ -265,8 +264,14 @@ impl<D: Disk, I: Index> Driver<D, I> {
 
     fn handle(&mut self, now: Moment, event: Event) -> Result<(), Error> {
         tracing::trace!(?event);
-        self.core.handle(now, event, &mut self.effects);
+        self.feed(now, event);
         self.perform_effects()
+    }
+
+    fn feed(&mut self, now: Moment, event: Event) {
+        watch_core(&self.core, now, CoreStep::Takes(&event));
+        self.core.handle(now, event, &mut self.effects);
+        watch_core(&self.core, now, CoreStep::Done);
     }
 
     fn perform_effects(&mut self) -> Result<(), Error> {
@@ -328,11 +333,7 @@ impl<D: Disk, I: Index> Driver<D, I> {
             "session ended: it takes messages slower than they come"
         );
         self.outbox.remove(session);
-        self.core.handle(
-            self.clock.now(),
-            Event::SessionDown { session },
-            &mut self.effects,
-        );
+        self.feed(self.clock.now(), Event::SessionDown { session });
     }
 
     fn look_at_the_clock(&mut self) -> Result<(), Error> {

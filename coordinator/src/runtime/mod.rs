@@ -10,13 +10,16 @@ mod simulated;
 use std::future::Future;
 use std::time::Duration;
 
-use handfast_core::Moment;
+use handfast_core::{Event, Moment};
 use tokio::time::Instant;
 
 #[cfg(not(madsim))]
-pub use real::{Listener, Termination, random_u128, serve, shut_down, spawn_blocking, wall_ms};
+pub use real::{Listener, Termination, random_u128, serve, shut_down, spawn_blocking, wall_ms, watch_core};
 #[cfg(madsim)]
-pub use simulated::{Listener, Termination, random_u128, serve, shut_down, spawn_blocking, wall_ms};
+pub use simulated::{
+    Listener, Termination, install_core_watcher, install_wall_clock, random_u128, serve, shut_down,
+    spawn_blocking, wall_ms, watch_core,
+};
 
 pub use tokio::task::JoinHandle;
 
@@ -29,6 +32,15 @@ pub enum Phase {
     Draining,
     /// The driver has ended.
     Stopped,
+}
+
+/// What the core is at, for whoever measures what a run has tried.
+#[derive(Clone, Copy, Debug)]
+pub enum CoreStep<'a> {
+    /// It is about to take this.
+    Takes(&'a Event),
+    /// It has taken it.
+    Done,
 }
 
 /// The monotonic clock of this process.

@@ -109,6 +109,9 @@ impl Termination {
     }
 }
 
+/// Nobody watches.
+pub fn watch_core(_: &handfast_core::Coordinator, _: handfast_core::Moment, _: super::CoreStep<'_>) {}
+
 /// Unix time in milliseconds.
 #[allow(clippy::disallowed_methods)] // this is the seam
 pub fn wall_ms() -> u64 {

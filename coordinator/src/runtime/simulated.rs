@@ -1,15 +1,17 @@
 //! The simulated world: virtual time, seeded randomness, no signals. Health and reflection do not exist there.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::time::UNIX_EPOCH;
 
+use handfast_core::{Coordinator, Moment};
 use handfast_proto::v1::admin_server::AdminServer;
 use handfast_proto::v1::participants_server::ParticipantsServer;
 use handfast_proto::v1::transactions_server::TransactionsServer;
 use tokio::sync::watch;
 use tonic::transport::Server;
 
-use super::{JoinHandle, Phase};
+use super::{CoreStep, JoinHandle, Phase};
 use crate::server::Services;
 
 /// An address that will be bound when it is served.
@@ -64,11 +66,39 @@ impl Termination {
     }
 }
 
-/// Unix time in milliseconds, as the simulator has it.
+type CoreWatcher = Box<dyn FnMut(&Coordinator, Moment, CoreStep<'_>)>;
+
+thread_local! {
+    static CORE_WATCHER: RefCell<Option<CoreWatcher>> = const { RefCell::new(None) };
+    static WALL_CLOCK: RefCell<Option<Box<dyn Fn(u64) -> u64>>> = const { RefCell::new(None) };
+}
+
+/// From here on, whoever is installed sees every step of every core of this thread.
+pub fn install_core_watcher(watch: impl FnMut(&Coordinator, Moment, CoreStep<'_>) + 'static) {
+    CORE_WATCHER.with(|installed| *installed.borrow_mut() = Some(Box::new(watch)));
+}
+
+/// Shows the core.
+pub fn watch_core(core: &Coordinator, now: Moment, step: CoreStep<'_>) {
+    CORE_WATCHER.with(|installed| {
+        if let Some(watch) = &mut *installed.borrow_mut() {
+            watch(core, now, step);
+        }
+    });
+}
+
+/// Sets the wall clocks of all machines of this thread, which is the whole of a simulation: `shows` tells what the clock of
+/// the machine that asks shows when this many milliseconds have passed since 1970.
+pub fn install_wall_clock(shows: impl Fn(u64) -> u64 + 'static) {
+    WALL_CLOCK.with(|installed| *installed.borrow_mut() = Some(Box::new(shows)));
+}
+
+/// Unix time in milliseconds, as the machine's clock shows it, which may be wrong.
 #[allow(clippy::disallowed_methods)] // this is the seam; the simulator overrides the clock
 pub fn wall_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    let right = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+    WALL_CLOCK.with(|installed| installed.borrow().as_ref().map_or(right, |shows| shows(right)))
 }
 
 /// Random bits from the simulator's seed.

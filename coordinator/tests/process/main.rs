@@ -6,6 +6,7 @@
 mod command_line;
 mod coordinator;
 mod crashes;
+mod index;
 mod participant;
 mod requests;
 mod sessions;

@@ -1,5 +1,6 @@
 //! One session from dialing to its end.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -52,6 +53,9 @@ pub(crate) struct Dialer {
     pub options: SessionOptions,
     pub counters: Arc<Counters>,
     pub held: HeldBranches,
+    /// What sessions of this instance were told of each log. A store writes down what comes with a promise; a session that
+    /// brings nothing to write is a witness to the next one all the same.
+    pub seen: BTreeMap<LogId, SeenLog>,
     /// The number of the newest enlistment of this instance.
     pub enlistments: u64,
 }
@@ -160,6 +164,26 @@ impl Dialer {
         })
     }
 
+    /// A session was told this of its coordinator's log.
+    pub(super) fn witness(&mut self, told: SeenLog) {
+        let seen = self.seen.entry(told.log).or_insert(told);
+        if position(seen) < position(&told) {
+            *seen = told;
+        }
+    }
+
+    /// What the store has written down, and what this instance has seen beside it.
+    fn all_seen(&self, written: &[SeenLog]) -> Vec<SeenLog> {
+        let mut seen = self.seen.clone();
+        for one in written {
+            let known = seen.entry(one.log).or_insert(*one);
+            if position(known) < position(one) {
+                *known = *one;
+            }
+        }
+        seen.into_values().collect()
+    }
+
     fn hello(&self, opened: &Opened) -> v1::Hello {
         let seen = |seen: &SeenLog| v1::Seen {
             log_id: seen.log.to_bytes().to_vec().into(),
@@ -172,11 +196,15 @@ impl Dialer {
             generation: opened.identity.generation.0,
             instance_id: self.instance.to_bytes().to_vec().into(),
             attached: opened.identity.attached,
-            seen: opened.seen.iter().map(seen).collect(),
+            seen: self.all_seen(&opened.seen).iter().map(seen).collect(),
             protocol_version: PROTOCOL_VERSION,
             software: concat!("handfast-participant/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }
+}
+
+fn position(seen: &SeenLog) -> (Epoch, u64) {
+    (seen.epoch, seen.lsn)
 }
 
 impl Limits {

@@ -173,6 +173,7 @@ impl<'a, E: Engine> FrameLoop<'a, E> {
         Counters::add(&self.dialer.counters.prepares, frame.prepares.len());
         Counters::add(&self.dialer.counters.decisions, frame.decisions.len());
         self.seen.lsn = self.seen.lsn.max(frame.durable_lsn);
+        self.dialer.witness(self.seen);
         self.take(frame).unwrap_or_else(|failure| {
             Err(self.lost(&format!("the coordinator sent a malformed frame: {failure}")))
         })

@@ -217,6 +217,33 @@ async fn after_a_lost_session_the_next_one_shows_promises_and_sends_no_old_vote(
     );
 }
 
+/// 1. A session brings a welcome of a later epoch, and nothing that the journal would write.
+/// 2. It is lost, and the next one may reach the process of an earlier epoch, which wakes up late.
+/// 3. Hello must tell that one that its time is over.
+#[tokio::test]
+async fn what_a_session_was_told_is_shown_by_the_next_one() {
+    let (directory, fake) = (tempfile::tempdir().unwrap(), Fake::start().await);
+    let running = Running::start(directory.path(), &fake).await;
+    let mut session = fake.accept().await;
+    assert!(session.hello.seen.is_empty());
+    session.welcome().await;
+    session
+        .send(SessionResponse {
+            durable_lsn: 777,
+            ..SessionResponse::default()
+        })
+        .await;
+    drop(session);
+    let mut session = fake.accept().await;
+    let seen = &session.hello.seen[0];
+    assert_eq!(
+        (seen.log_id.as_ref(), seen.epoch, seen.lsn),
+        (LOG.to_bytes().as_slice(), 1, 777)
+    );
+    session.welcome().await;
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn many_promises_are_shown_in_chunks() {
     const PROMISES: u32 = 20_001;

@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::replay_command;
 use super::worker::{Line, add_coverage};
-use crate::coverage::{Coverage, EDGES};
+use crate::coverage::{self, Coverage};
 use crate::plan::Fault;
 
 /// Failures that are told in full; more are only counted.
@@ -27,7 +27,7 @@ pub struct Run {
     #[arg(long, default_value_t = 1000)]
     seeds: u64,
     /// The first one.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = super::seed)]
     from: u64,
     /// Processes at a time; as many as there are processors if it is not given.
     #[arg(long)]
@@ -38,6 +38,9 @@ pub struct Run {
     /// Say which edges of the protocol were hit how often.
     #[arg(long)]
     edges: bool,
+    /// Fail if an edge of sim-tests/edges.txt is never hit. It takes some thousands of seeds to hit them all.
+    #[arg(long)]
+    all_edges: bool,
 }
 
 /// What all workers have found.
@@ -68,12 +71,17 @@ impl Run {
             }
         })?;
         progress.finish_and_clear();
-        self.summarize(&findings, begun.elapsed());
+        let never = self.summarize(&findings, begun.elapsed())?;
         anyhow::ensure!(failed == 0, "{failed} of {} seeds failed", self.seeds);
+        anyhow::ensure!(
+            never == 0 || !self.all_edges,
+            "{never} edges of sim-tests/edges.txt were never hit: what used to be tried is not tried any more"
+        );
         Ok(())
     }
 
-    fn summarize(&self, findings: &Findings, took: Duration) {
+    /// How many edges were never hit.
+    fn summarize(&self, findings: &Findings, took: Duration) -> anyhow::Result<usize> {
         let events: u64 = findings.lines.iter().map(|line| line.events).sum();
         let virtual_s = findings.lines.iter().map(|line| line.virtual_ms).sum::<u64>() / 1000;
         let seconds = took.as_secs_f64();
@@ -103,21 +111,35 @@ impl Run {
             "answers to applications: {}",
             outcomes.collect::<Vec<_>>().join(", ")
         );
-        self.tell_edges(&findings.coverage);
+        self.tell_edges(&findings.coverage)
     }
 
-    fn tell_edges(&self, coverage: &Coverage) {
-        let is_hit = |edge| coverage.edges.contains_key(edge);
-        let hit = EDGES.iter().filter(|edge| is_hit(edge)).count();
-        println!("edges of a branch's life: {hit} of {} were taken", EDGES.len());
-        for (state, trigger) in EDGES.iter().filter(|edge| !is_hit(edge)) {
-            println!("  never: {state:?} × {trigger:?}");
+    fn tell_edges(&self, coverage: &Coverage) -> anyhow::Result<usize> {
+        let required = coverage::required()?;
+        let never: Vec<_> = required
+            .iter()
+            .filter(|edge| !coverage.edges.contains_key(edge))
+            .collect();
+        let hit = required.len() - never.len();
+        println!(
+            "edges of transactions and branches: {hit} of {} were taken",
+            required.len()
+        );
+        for edge in &never {
+            println!("  never: {}", coverage::name(**edge));
         }
+        let unlisted = coverage.edges.keys().filter(|edge| !required.contains(edge));
+        println!(
+            "edges that sim-tests/edges.txt does not list: {} were taken",
+            unlisted.count()
+        );
         if self.edges {
-            for ((state, trigger), count) in &coverage.edges {
-                println!("  {count:>10}  {state:?} × {trigger:?}");
+            for (edge, count) in &coverage.edges {
+                let mark = if required.contains(edge) { ' ' } else { '+' };
+                println!("{mark} {count:>10}  {}", coverage::name(*edge));
             }
         }
+        Ok(never.len())
     }
 }
 

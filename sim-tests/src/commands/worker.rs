@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use clap::Args;
 
-use crate::coverage::{Coverage, State, Trigger};
+use crate::coverage::{Coverage, Layer, State, Trigger};
 use crate::plan::{Fault, Plan};
 use crate::run;
 
@@ -57,8 +57,8 @@ impl Worker {
         for (outcome, count) in &coverage.outcomes {
             writeln!(out, "outcome {outcome} {count}")?;
         }
-        for ((state, trigger), count) in &coverage.edges {
-            writeln!(out, "edge {state:?} {trigger:?} {count}")?;
+        for ((layer, state, trigger), count) in &coverage.edges {
+            writeln!(out, "edge {layer:?} {state:?} {trigger:?} {count}")?;
         }
         Ok(())
     }
@@ -106,8 +106,12 @@ pub(super) fn add_coverage(coverage: &mut Coverage, line: &str) -> Option<()> {
         ["outcome", outcome, count] => {
             *coverage.outcomes.entry((*outcome).to_owned()).or_default() += count.parse::<u64>().ok()?;
         }
-        ["edge", state, trigger, count] => {
-            let edge = (State::named(state)?, Trigger::named(trigger)?);
+        ["edge", layer, state, trigger, count] => {
+            let edge = (
+                Layer::named(layer)?,
+                State::named(state)?,
+                Trigger::named(trigger)?,
+            );
             *coverage.edges.entry(edge).or_default() += count.parse::<u64>().ok()?;
         }
         _ => return None,

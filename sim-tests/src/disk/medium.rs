@@ -36,7 +36,7 @@ enum Change {
     Rename(String, String, u64),
 }
 
-/// What a power loss leaves of what was not synced.
+/// What a power loss leaves of what was not synced, or what an operation has done that reports an error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kept {
     /// What chance says.
@@ -59,6 +59,23 @@ pub struct Flip {
     inode: u64,
     /// The sector as it was after the flip, to see whether it was written since.
     flipped: Vec<u8>,
+}
+
+impl Kept {
+    /// Says of one sector or name after the other whether it is kept. If it is left to chance: nothing, everything, or some.
+    fn choice(self, random: &mut fastrand::Rng) -> impl FnMut() -> bool {
+        let style = random.u8(..4);
+        let mut is_even = false;
+        move || match (self, style) {
+            (Kept::Nothing, _) | (Kept::ByChance, 0) => false,
+            (Kept::Everything, _) | (Kept::ByChance, 1) => true,
+            (Kept::EveryOther, _) => {
+                is_even = !is_even;
+                is_even
+            }
+            (Kept::ByChance, _) => random.bool(),
+        }
+    }
 }
 
 impl Medium {
@@ -86,17 +103,22 @@ impl Medium {
         }
     }
 
-    /// Some of what was dirty arrives, and the rest is taken for clean although it did not.
-    pub fn sync_fails(&mut self, number: u64, random: &mut fastrand::Rng) {
+    /// This of what was dirty arrives, and the rest is taken for clean although it did not. If nothing arrives, the cache
+    /// drops it at once; otherwise it may do so when the process is gone.
+    pub fn sync_fails(&mut self, number: u64, kept: Kept, random: &mut fastrand::Rng) {
         let Some(inode) = self.inodes.get_mut(&number) else {
             return;
         };
+        let mut is_kept = kept.choice(random);
         for sector in std::mem::take(&mut inode.dirty) {
-            if random.bool() {
+            if is_kept() {
                 inode.keep(sector);
             } else {
                 inode.lost.insert(sector);
             }
+        }
+        if kept == Kept::Nothing {
+            inode.drop_lost();
         }
     }
 
@@ -140,19 +162,9 @@ impl Medium {
             .sum()
     }
 
-    /// Of what is uncertain, a power loss keeps this; if it is left to chance, nothing, everything, or some.
+    /// Of what is uncertain, a power loss keeps this.
     pub fn power_loss(&mut self, kept: Kept, random: &mut fastrand::Rng, injected: &mut Injected) {
-        let style = random.u8(..4);
-        let mut is_even = false;
-        let mut is_kept = || match (kept, style) {
-            (Kept::Nothing, _) | (Kept::ByChance, 0) => false,
-            (Kept::Everything, _) | (Kept::ByChance, 1) => true,
-            (Kept::EveryOther, _) => {
-                is_even = !is_even;
-                is_even
-            }
-            (Kept::ByChance, _) => random.bool(),
-        };
+        let mut is_kept = kept.choice(random);
         for inode in self.inodes.values_mut() {
             for sector in std::mem::take(&mut inode.dirty) {
                 if is_kept() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use handfast_wal::{Disk, GroupCommit, Log, Lsn, Options, WalError};
 use madsim::runtime::{Handle, Runtime};
 
-use super::{Machine, SimDisk, Speed};
+use super::{Kept, Machine, SimDisk, Speed};
 
 const SPEED: Speed = Speed {
     sync_min_ms: 1,
@@ -118,7 +118,7 @@ fn a_failed_sync_leaves_pages_that_the_next_sync_does_not_write() {
             let disk = machine.mount();
             disk.write_sync("a", 0, vec![1; 512]).await.unwrap();
             disk.sync_dir().await.unwrap();
-            machine.fail_syncs(1);
+            machine.fail_syncs(1, Kept::ByChance);
             assert!(disk.write_sync("a", 0, vec![2; 512]).await.is_err());
             disk.sync("a").await.unwrap();
             assert_eq!(disk.read("a", 0, 1).await.unwrap(), [2]);
@@ -218,10 +218,10 @@ async fn survive(seed: u64) -> u32 {
     let crashes = random.u32(2..8);
     for _ in 0..crashes {
         if random.u8(..3) == 0 {
-            machine.fail_syncs(1);
+            machine.fail_syncs(1, Kept::ByChance);
         }
         if random.u8(..5) == 0 {
-            machine.fail_writes(1);
+            machine.fail_writes(1, Kept::ByChance);
         }
         if random.u8(..4) == 0 {
             machine.set_capacity(Some(machine.used() + random.usize(..30_000)));

@@ -11,6 +11,7 @@ mod decision_never_changes;
 mod deviations_have_a_cause;
 mod exactly_once;
 mod forgotten_after_all_acknowledged;
+mod ids_are_unique;
 mod log_keeps_what_it_told;
 mod one_transaction_per_key;
 mod processes_end_for_a_reason;
@@ -53,8 +54,9 @@ pub fn all(plan: &Plan, intents: &[Intent]) -> Vec<Box<dyn Invariant>> {
         Box::new(told_is_true::ToldIsTrue),
         Box::new(books_balance::BooksBalance),
     ];
-    // An old copy of a directory has lost what it told, until a witness dials in.
+    // An old copy of a directory has lost what it told, and mints again what it has minted, until a witness dials in.
     if !plan.scenario.as_ref().is_some_and(|scenario| scenario.restores()) {
+        all.push(Box::new(ids_are_unique::IdsAreUnique::default()));
         all.push(Box::new(log_keeps_what_it_told::LogKeepsWhatItTold::default()));
     }
     all

@@ -1,16 +1,20 @@
 //! A process ends by itself only for what was done to it: a disk that failed or was full, a request to end. A panic, a
-//! stale log, or a damaged one would be our own doing.
+//! stale log, or a damaged one would be our own doing. A coordinator whose log another has taken up may also end because
+//! somebody has seen more than it knows.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Invariant;
 use crate::plan::{Fault, Plan};
 use crate::scenario::Scenario;
-use crate::trace::Event;
+use crate::trace::{Event, Node};
 
 pub(super) struct ProcessesEndForAReason {
     disks_fail: bool,
     scenario: Option<Arc<Scenario>>,
+    /// Those whose log another has taken up.
+    replaced: BTreeSet<Node>,
 }
 
 impl ProcessesEndForAReason {
@@ -19,6 +23,7 @@ impl ProcessesEndForAReason {
         ProcessesEndForAReason {
             disks_fail: faults.into_iter().any(|fault| plan.has(fault)),
             scenario: plan.scenario.clone(),
+            replaced: BTreeSet::new(),
         }
     }
 }
@@ -29,8 +34,17 @@ impl Invariant for ProcessesEndForAReason {
     }
 
     fn take(&mut self, event: &Event) -> Result<(), String> {
-        let Event::Ended(node, why) = event else {
-            return Ok(());
+        let (node, why) = match event {
+            Event::Ended(node, why) => (node, why),
+            Event::Injected(Fault::StandbyTakesOver, Some(node)) => {
+                self.replaced.insert(*node);
+                return Ok(());
+            }
+            Event::Started(node) => {
+                self.replaced.remove(node);
+                return Ok(());
+            }
+            _ => return Ok(()),
         };
         let is_asked = why == "drained";
         let is_disk =
@@ -39,7 +53,8 @@ impl Invariant for ProcessesEndForAReason {
             .scenario
             .as_ref()
             .is_some_and(|scenario| scenario.expects_end(*node, why));
-        if is_expected || is_asked || self.disks_fail && is_disk || why.starts_with("Locked") {
+        let is_replaced = self.replaced.contains(node) && (is_disk || why.starts_with("Stale"));
+        if is_expected || is_replaced || is_asked || self.disks_fail && is_disk || why.starts_with("Locked") {
             Ok(())
         } else {
             Err(format!("{node} has ended: {why}"))

@@ -11,7 +11,7 @@ use crate::intent::Intent;
 use crate::oracle::Done;
 use crate::trace::{Event, Node, Told};
 
-/// One thing that must be so. Exactly one of `outcome`, `told`, `seen`, `never`, `order` and `ends` is given, except that
+/// One thing that must be so. Exactly one of `outcome`, `told`, `seen`, `never`, `order`, `ahead` and `ends` is given, except that
 /// `outcome` and `told` may stand together.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +36,10 @@ pub struct Expectation {
     pub within_ms: Option<u64>,
     /// At least so many milliseconds between the first and the last of them.
     pub not_within_ms: Option<u64>,
+    /// Two points: the first never comes more than `at_most` times more often than the second.
+    pub ahead: Option<[Point; 2]>,
+    /// See `ahead`.
+    pub at_most: Option<usize>,
     /// A process that ends by itself, `because` of this.
     #[serde(default, deserialize_with = "node")]
     pub ends: Option<Node>,
@@ -114,6 +118,15 @@ impl Expectation {
         }
         if let Some(points) = &self.order {
             self.check_order(course, points)?;
+        }
+        if let Some([first, second]) = &self.ahead {
+            let most = furthest_ahead(course, first, second);
+            let limit = self.at_most.ok_or("`ahead` needs `at_most`")?;
+            if most > limit {
+                return Err(format!(
+                    "`{first}` was {most} times ahead of `{second}`; {limit} are allowed"
+                ));
+            }
         }
         if let Some(node) = self.ends {
             let ends = |event: &Event| matches!(event, Event::Ended(who, why) if *who == node && self.is_of_end(node, why));
@@ -219,6 +232,23 @@ impl Expectation {
             false => Ok(()),
         }
     }
+}
+
+fn furthest_ahead(course: &Course<'_>, first: &Point, second: &Point) -> usize {
+    let firsts = indexed(course, first).into_iter().map(|(at, _)| (at, true));
+    let seconds = indexed(course, second).into_iter().map(|(at, _)| (at, false));
+    let mut both: Vec<(usize, bool)> = firsts.chain(seconds).collect();
+    both.sort_unstable();
+    let mut ahead = 0_usize;
+    let step = |(_, is_first)| {
+        ahead = if is_first {
+            ahead + 1
+        } else {
+            ahead.saturating_sub(1)
+        };
+        ahead
+    };
+    both.into_iter().map(step).max().unwrap_or(0)
 }
 
 fn all(course: &Course<'_>, point: &Point) -> Vec<Duration> {

@@ -29,11 +29,19 @@ pub struct ScriptedFault {
     /// For how long, in milliseconds, where it lasts: until a restart, a repair, an arrival.
     #[serde(default = "half_a_second")]
     pub for_ms: u64,
-    /// What a power loss leaves of what was not synced.
+    /// By how many milliseconds a clock jumps: ahead, or back if it is negative.
+    pub by_ms: Option<i64>,
+    /// What a power loss leaves of what was not synced, or what a failing write or sync has done all the same.
     pub keep: Option<Keep>,
     /// Whether the point need not come.
     #[serde(default)]
     pub optional: bool,
+    /// How many more like it there are, each at and to the next node, and later by `step_ms`.
+    #[serde(default)]
+    pub repeated: u8,
+    /// See `repeated`.
+    #[serde(default)]
+    pub step_ms: u64,
 }
 
 /// What is done.
@@ -48,6 +56,10 @@ pub enum Action {
     Pause,
     /// The process is asked to shut down.
     Drain,
+    /// The wall clock of the coordinator's machine jumps, `by_ms`. A process that runs reads it no more; the next one does.
+    ClockJumps,
+    /// The standby takes up the log while the coordinator's process stands still; that one goes on later.
+    TakeOver,
     /// A second process is started on the same directory.
     SecondProcess,
     /// The frame is lost.
@@ -70,9 +82,9 @@ pub enum Action {
     LoseAnswer,
     /// The request arrives twice.
     DoubleRequest,
-    /// The next sync fails.
+    /// The next sync fails. It may have done its work all the same: `keep = "everything"`.
     SyncFails,
-    /// The next write fails half-way.
+    /// The next write fails half-way, or as `keep` says.
     WriteFails,
     /// The disk takes nothing more.
     DiskFull,
@@ -108,7 +120,7 @@ pub enum Action {
     OlderLife,
 }
 
-/// What a power loss leaves of what was not synced.
+/// What a power loss leaves of what was not synced, or what a failing write or sync has done all the same.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Keep {
@@ -139,12 +151,25 @@ impl Action {
 }
 
 impl ScriptedFault {
+    /// It, and all like it.
+    pub(super) fn all(&self) -> impl Iterator<Item = ScriptedFault> {
+        (0..=self.repeated).map(|number| {
+            let mut fault = self.clone();
+            fault.later_ms += self.step_ms * u64::from(number);
+            fault.node = self.node.map(|node| node.plus(number));
+            if let Some(point) = &mut fault.at {
+                point.node = point.node.map(|node| node.plus(number));
+            }
+            fault
+        })
+    }
+
     /// For how long.
     pub fn duration(&self) -> Duration {
         Duration::from_millis(self.for_ms)
     }
 
-    /// What a power loss leaves.
+    /// What is left, or done all the same.
     pub fn kept(&self) -> Kept {
         match self.keep {
             None => Kept::ByChance,

@@ -284,6 +284,9 @@ fn at_once(world: &World, fault: &ScriptedFault) {
             wires.cut(number, *direction, fault.duration());
         }
     }
+    if let (Node::Coordinator(number), Some(by_ms)) = (node, fault.by_ms) {
+        world.clocks.jump(number, by_ms);
+    }
     if let Node::Participant(number) = node
         && let Some(database) = world.database(number)
     {
@@ -295,8 +298,8 @@ fn at_once(world: &World, fault: &ScriptedFault) {
     match fault.action {
         Action::Kill => machine.process_death(),
         Action::PowerLoss => machine.power_loss_that_keeps(fault.kept()),
-        Action::SyncFails => machine.fail_syncs(1),
-        Action::WriteFails => machine.fail_writes(1),
+        Action::SyncFails => machine.fail_syncs(1, fault.kept()),
+        Action::WriteFails => machine.fail_writes(1, fault.kept()),
         Action::DiskStalls => machine.stall(fault.duration()),
         Action::DiskFull => machine.set_capacity(Some(machine.used())),
         _ => {}
@@ -324,6 +327,11 @@ async fn on_node(world: &Arc<World>, cluster: &Cluster, fault: &ScriptedFault) {
         }
         Action::Pause => {
             cluster.pause(node);
+            lasts().await;
+            cluster.resume(node);
+        }
+        Action::TakeOver => {
+            cluster.take_over(node);
             lasts().await;
             cluster.resume(node);
         }

@@ -34,6 +34,10 @@ pub fn observe_disks(world: &Arc<World>) {
 }
 
 fn see(world: &World, node: Node, observed: &Observed<'_>) {
+    let node = match node {
+        Node::Coordinator(number) => Node::Coordinator(world.active(number)),
+        node => node,
+    };
     let (moment, name) = (observed.moment, observed.name);
     let mut first_lsn = 0;
     let mut matters = Vec::new();

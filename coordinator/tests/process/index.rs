@@ -1,0 +1,117 @@
+//! The index is never the truth: what the log does not hold, no answer comes from.
+
+use std::fs;
+use std::path::Path;
+
+use handfast_proto::v1;
+use handfast_proto::v1::transactions_client::TransactionsClient;
+use tonic::Code;
+use tonic::transport::Channel;
+
+use crate::coordinator::{Coordinator, data_directory};
+use crate::participant::Store;
+use crate::requests::{committed, keyed};
+
+async fn execute(client: &mut TransactionsClient<Channel>, key: &str) -> String {
+    committed(client.execute(keyed(key, &["orders-db"])).await)
+}
+
+/// What a key or an id finds, and `None` if nobody knows it.
+async fn found(client: &mut TransactionsClient<Channel>, of: v1::get_request::Of) -> Option<v1::Transaction> {
+    match client.get(v1::GetRequest { of: Some(of) }).await {
+        Ok(view) => view.into_inner().transaction,
+        Err(status) => {
+            assert_eq!(status.code(), Code::NotFound, "{status:?}");
+            None
+        }
+    }
+}
+
+async fn by_key(client: &mut TransactionsClient<Channel>, key: &str) -> Option<String> {
+    let view = found(client, v1::get_request::Of::Key(key.to_owned())).await?;
+    assert_eq!(view.outcome(), v1::Outcome::Committed, "{view:?}");
+    Some(view.transaction_id)
+}
+
+async fn history(client: &mut TransactionsClient<Channel>) -> Vec<String> {
+    let request = v1::ListRequest {
+        page_size: 100,
+        ..v1::ListRequest::default()
+    };
+    let page = client.list(request).await.unwrap().into_inner();
+    page.transactions
+        .into_iter()
+        .map(|transaction| transaction.transaction_id)
+        .collect()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// The log as it was before its last transactions, beside an index that has them: what a disk leaves that takes no
+/// power loss seriously. No participant dials in, which would refuse such a log; the index alone must see it.
+/// FAULTS 67
+#[tokio::test]
+async fn an_index_ahead_of_its_log_is_discarded_and_built_again() {
+    let (temporary, data) = data_directory();
+    let (log, earlier) = (data.join("log"), temporary.path().join("earlier"));
+    let store = Store::new("orders-db", 1);
+
+    let coordinator = Coordinator::start(&data);
+    store.serve(&coordinator.address).await;
+    let mut client = coordinator.client().await;
+    let kept = [
+        execute(&mut client, "kept-0").await,
+        execute(&mut client, "kept-1").await,
+    ];
+    coordinator.kill();
+    copy(&log, &earlier);
+
+    let coordinator = Coordinator::start(&data);
+    store.serve(&coordinator.address).await;
+    let mut client = coordinator.client().await;
+    let lost = [
+        execute(&mut client, "lost-0").await,
+        execute(&mut client, "lost-1").await,
+    ];
+    // An orderly end writes the index.
+    coordinator.terminate();
+    assert_eq!(coordinator.ended().await.0, Some(0));
+
+    fs::remove_dir_all(&log).unwrap();
+    copy(&earlier, &log);
+    let coordinator = Coordinator::start(&data);
+    let mut client = coordinator.client().await;
+    for (number, id) in kept.iter().enumerate() {
+        assert_eq!(
+            by_key(&mut client, &format!("kept-{number}")).await.as_ref(),
+            Some(id)
+        );
+    }
+    for (number, id) in lost.iter().enumerate() {
+        assert_eq!(by_key(&mut client, &format!("lost-{number}")).await, None);
+        // The log that there is says nothing of it: it is not told as committed.
+        let view = found(&mut client, v1::get_request::Of::TransactionId(id.clone())).await;
+        assert_eq!(view.unwrap().state(), v1::TransactionState::NoEffects);
+    }
+    assert_eq!(history(&mut client).await, kept);
+    assert!(data.join("index.unusable").exists());
+
+    // What it answers stays right over one more start, in which the new index is no longer ahead.
+    coordinator.terminate();
+    let (code, words) = coordinator.ended().await;
+    assert_eq!(code, Some(0));
+    assert!(words.contains("it is ahead: it knows LSN"), "{words}");
+    let coordinator = Coordinator::start(&data);
+    let mut client = coordinator.client().await;
+    assert_eq!(history(&mut client).await, kept);
+    assert_eq!(by_key(&mut client, "kept-0").await.as_ref(), Some(&kept[0]));
+    coordinator.terminate();
+    let (_, words) = coordinator.ended().await;
+    assert!(!words.contains("the index is built anew"), "{words}");
+}

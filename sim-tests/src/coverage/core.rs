@@ -1,0 +1,161 @@
+//! Edges inside the coordinator's core, seen from above it: what a transaction and its branches read as when an event comes.
+//!
+//! What names a transaction counts for it. What concerns many (a tick, a lost session, a log that has become durable) counts for
+//! those that it changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use handfast_coordinator::runtime::{CoreStep, install_core_watcher};
+use handfast_core::view::{BranchStateView, StateView, TransactionView};
+use handfast_core::{AckKind, Coordinator, Decision, Event, InDoubtPhase, Moment, Vote};
+use handfast_ids::{BranchId, TransactionId};
+
+use super::{Layer, State, Trigger};
+use crate::world::World;
+
+/// From here on, edges inside every core of this thread count.
+pub fn install(world: &Arc<World>) {
+    let world = Arc::downgrade(world);
+    let mut before = None;
+    install_core_watcher(move |core, now, step| {
+        let Some(world) = world.upgrade() else { return };
+        match step {
+            CoreStep::Takes(event) => before = takes(&world, core, now, event),
+            CoreStep::Done => {
+                if let Some((trigger, before)) = before.take() {
+                    changed(&world, core, now, trigger, before);
+                }
+            }
+        }
+    });
+}
+
+/// All live transactions before an event that may concern any of them.
+type Before = Vec<TransactionView>;
+
+fn takes(world: &World, core: &Coordinator, now: Moment, event: &Event) -> Option<(Trigger, Before)> {
+    let named = |transaction, branch, trigger| {
+        hit(world, &core.view(now, transaction), branch, trigger);
+        None
+    };
+    let trigger = match event {
+        Event::Execute { request, .. } => {
+            let id = request.key.as_ref().and_then(|claim| core.find_key(&claim.key))?;
+            return named(id, None, Trigger::SameKey);
+        }
+        Event::Commit { transaction, .. } => return named(*transaction, None, Trigger::Commit),
+        Event::Abort { transaction, .. } => return named(*transaction, None, Trigger::Abort),
+        Event::Watch { transaction, .. } => return named(*transaction, None, Trigger::Watch),
+        Event::Enlist { transaction, .. } => return named(*transaction, None, Trigger::Enlist),
+        Event::Vote {
+            transaction,
+            branch,
+            vote,
+            ..
+        } => {
+            let trigger = match vote {
+                Vote::Prepared { .. } => Trigger::VotePrepared,
+                Vote::ReadOnly => Trigger::VoteReadOnly,
+                Vote::Refused { .. } => Trigger::VoteRefused,
+            };
+            return named(*transaction, Some(*branch), trigger);
+        }
+        Event::Ack {
+            transaction,
+            branch,
+            ack,
+            ..
+        } => {
+            let trigger = match (&ack.kind, ack.decision) {
+                (AckKind::Done, Decision::Commit) => Trigger::DoneCommit,
+                (AckKind::Done, Decision::Abort) => Trigger::DoneAbort,
+                (AckKind::Hazard { .. }, _) => Trigger::Hazard,
+                (AckKind::Contrary { .. }, _) => Trigger::Contrary,
+            };
+            return named(*transaction, Some(*branch), trigger);
+        }
+        Event::InDoubt { lines, .. } => {
+            for line in lines {
+                let trigger = match line.phase {
+                    InDoubtPhase::Prepared => Trigger::ScanPrepared,
+                    InDoubtPhase::Preparing => Trigger::ScanPreparing,
+                    InDoubtPhase::Marker => Trigger::ScanMarker,
+                };
+                named(line.transaction, Some(line.branch), trigger);
+            }
+            return None;
+        }
+        Event::Begin { .. } | Event::CallGone { .. } | Event::LogSpace(_) | Event::Drain => return None,
+        Event::SessionUp { .. } => Trigger::SessionUp,
+        Event::SessionDown { .. } => Trigger::SessionOver,
+        Event::LogDurable(_) => Trigger::Durable,
+        Event::Tick => Trigger::Tick,
+    };
+    Some((trigger, core.live(now, None, usize::MAX)))
+}
+
+fn hit(world: &World, view: &TransactionView, branch: Option<BranchId>, trigger: Trigger) {
+    world.takes_edge((Layer::Transaction, of_transaction(&view.state), trigger));
+    if let Some(id) = branch {
+        let state = view
+            .branches
+            .iter()
+            .find(|branch| branch.branch == id)
+            .map_or(State::Unknown, |branch| of_branch(branch.state));
+        world.takes_edge((Layer::Branch, state, trigger));
+    }
+}
+
+fn changed(world: &World, core: &Coordinator, now: Moment, trigger: Trigger, before: Before) {
+    let after: BTreeMap<TransactionId, TransactionView> = core
+        .live(now, None, usize::MAX)
+        .into_iter()
+        .map(|view| (view.transaction, view))
+        .collect();
+    for was in before {
+        let is = after.get(&was.transaction);
+        if is.is_none_or(|is| is.state != was.state) {
+            world.takes_edge((Layer::Transaction, of_transaction(&was.state), trigger));
+        }
+        for branch in &was.branches {
+            let state_is = |is: &TransactionView| {
+                let found = is.branches.iter().find(|one| one.branch == branch.branch);
+                found.map(|one| one.state)
+            };
+            if is.and_then(state_is).is_some_and(|state| state != branch.state) {
+                world.takes_edge((Layer::Branch, of_branch(branch.state), trigger));
+            }
+        }
+    }
+}
+
+fn of_transaction(state: &StateView) -> State {
+    match state {
+        StateView::Active => State::Active,
+        StateView::Preparing => State::Preparing,
+        StateView::Committing => State::Committing,
+        StateView::Aborting => State::Aborting,
+        StateView::Heuristic(_) => State::Heuristic,
+        StateView::Ended(_) => State::Ended,
+        StateView::NoEffects => State::NoEffects,
+        StateView::Forgotten => State::Forgotten,
+        StateView::NotMine => State::NotMine,
+    }
+}
+
+fn of_branch(state: BranchStateView) -> State {
+    match state {
+        BranchStateView::Enlisted => State::Enlisted,
+        BranchStateView::Preparing => State::Preparing,
+        BranchStateView::Prepared => State::Prepared,
+        BranchStateView::ReadOnly => State::ReadOnly,
+        BranchStateView::Refused => State::Refused,
+        BranchStateView::Committing => State::Committing,
+        BranchStateView::Committed => State::Committed,
+        BranchStateView::Aborting => State::Aborting,
+        BranchStateView::Aborted => State::Aborted,
+        BranchStateView::Hazard => State::Hazard,
+        BranchStateView::Contrary => State::Contrary,
+    }
+}
