@@ -29,6 +29,7 @@ pub use sight::observe_disks;
 
 use crate::intent::{Finish, Intent, Part, Style, Work};
 use crate::plan::{Fault, Plan};
+use crate::run::Verdict;
 use crate::trace::Node;
 use crate::workload::KEYS_EXPIRE_AT_MS;
 
@@ -349,6 +350,7 @@ impl TransactionOf {
             waits_for_all: self.waits_for_all,
             pause_ms: self.pause_ms,
             is_watched: false,
+            is_scripted: true,
         }
     }
 }
@@ -380,6 +382,23 @@ impl PartOf {
             promise_ms: self.promise_ms,
         }
     }
+}
+
+/// Runs a scenario under its plan: what happened, and what does not hold or is not as expected.
+pub fn played(scenario: &Scenario, plan: Plan) -> (Verdict, Vec<String>) {
+    let verdict = crate::run::run(plan, true);
+    let intents = scenario.intents();
+    let course = Course {
+        intents: &intents,
+        lines: &verdict.lines,
+        done: &verdict.done,
+    };
+    let unmet = scenario
+        .expectations
+        .iter()
+        .filter_map(|expectation| expectation.check(&course).err());
+    let failures = verdict.failure.iter().cloned().chain(unmet).collect();
+    (verdict, failures)
 }
 
 fn one<T: From<u8>>() -> T {

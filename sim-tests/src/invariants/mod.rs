@@ -13,6 +13,7 @@ mod exactly_once;
 mod forgotten_after_all_acknowledged;
 mod log_keeps_what_it_told;
 mod one_transaction_per_key;
+mod own_is_sound;
 mod processes_end_for_a_reason;
 mod told_is_true;
 
@@ -52,6 +53,7 @@ pub fn all(plan: &Plan, intents: &[Intent]) -> Vec<Box<dyn Invariant>> {
         Box::new(all_or_nothing::AllOrNothing),
         Box::new(told_is_true::ToldIsTrue),
         Box::new(books_balance::BooksBalance),
+        Box::new(own_is_sound::OwnIsSound),
     ];
     // An old copy of a directory has lost what it told, until a witness dials in.
     if !plan.scenario.as_ref().is_some_and(|scenario| scenario.restores()) {
