@@ -269,7 +269,12 @@ async fn execute(world: &Arc<World>, cluster: &Cluster, number: usize, is_timed:
 }
 
 fn tell(world: &World, fault: &ScriptedFault) {
-    world.record(&Event::Scripted(fault.node, fault.action.to_string()));
+    let lasts = directions(fault.action).is_some() || fault.action == Action::DiskStalls;
+    let words = match lasts {
+        true => format!("{} for {} ms", fault.action, fault.duration().as_millis()),
+        false => fault.action.to_string(),
+    };
+    world.record(&Event::Scripted(fault.node, words));
 }
 
 /// What is done to a disk, a link or a store, in the midst of what happens.
