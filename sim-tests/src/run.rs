@@ -190,6 +190,7 @@ async fn simulate(plan: Plan, is_kept: bool, stage: Stage) -> Verdict {
     let verdict = verdict(&world, madsim::time::TimeHandle::current().elapsed());
     // Tasks that wait for each other would keep each other, and this world, for ever.
     supervisor.abort();
+    world.end_tasks();
     cluster.end();
     Handle::current().kill(server.id());
     Handle::current().kill(probe.id());

@@ -8,6 +8,7 @@ use std::time::Duration;
 use handfast_ids::{LogId, StoreId};
 use handfast_participant::participant::Handle as Joining;
 use madsim::runtime::NodeHandle;
+use madsim::task::AbortHandle;
 use madsim::time::TimeHandle;
 use tokio::sync::mpsc;
 
@@ -44,6 +45,7 @@ pub struct World {
     is_healed: AtomicBool,
     processes: Mutex<Processes>,
     exits: mpsc::UnboundedSender<Node>,
+    tasks: Mutex<Vec<AbortHandle>>,
     record: Mutex<Record>,
     /// What strikes in the nemesis' place.
     pub script: Option<Script>,
@@ -113,6 +115,7 @@ impl World {
             is_healed: AtomicBool::new(false),
             processes: Mutex::default(),
             exits,
+            tasks: Mutex::default(),
             record: Mutex::new(Record {
                 trace: Trace::new(is_kept),
                 oracle: Oracle::new(&plan, &intents),
@@ -123,6 +126,25 @@ impl World {
             script: plan.scenario.clone().map(Script::new),
             plan,
         }
+    }
+
+    /// Runs something that belongs to the run and to no node, until it is done or the run ends.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let task = madsim::task::spawn(task).abort_handle();
+        self.tasks
+            .lock()
+            .expect("nothing panics while it holds this lock")
+            .push(task);
+    }
+
+    /// The run ends. A task that still sleeps would keep the clock, the clock's timer keeps the task, and the task keeps
+    /// this world: for ever.
+    pub fn end_tasks(&self) {
+        let tasks = &mut *self
+            .tasks
+            .lock()
+            .expect("nothing panics while it holds this lock");
+        tasks.drain(..).for_each(|task| task.abort());
     }
 
     /// Something happened.
