@@ -73,18 +73,21 @@ function folded(all) {
   for (let from = 0; from < all.length;) {
     let to = from;
     while (to < all.length && isUpkeep(all[to])) to++;
-    const key = to > from ? rows.indexOf(all[from]) : -1;
+    const isQuiet = to > from, first = all[from];
+    // Many arrows of one kind in one direction, too.
+    if (!isQuiet) while (to < all.length && all[to][1] === first[1] && all[to][3] === first[3] && all[to][4] === first[4]) to++;
+    const key = rows.indexOf(first);
     if (to - from >= (from === 0 ? FOLDED_AT_START : FOLDED)) {
-      const words = from === 0 ? 'everybody starts and connects' : 'upkeep: disks, connections, questions';
+      const words = !isQuiet ? `${first[5]} … ${all[to - 1][5]}`
+        : from === 0 ? 'everybody starts and connects' : 'upkeep: disks, connections, questions';
       const sign = opened.has(key) ? '▾' : '▸';
       out.push([all[from][0], 'fold', '', -1, -1, `${sign} ${words} (${to - from} rows)`, key]);
       if (opened.has(key)) out.push(...all.slice(from, to));
-      else out.push(...all.slice(from, to).filter(row => row[1] === 'life' && row[5] !== 'session over' && from > 0));
+      else if (isQuiet) out.push(...all.slice(from, to).filter(row => row[1] === 'life' && row[5] !== 'session over' && from > 0));
     } else {
       out.push(...all.slice(from, to));
     }
-    if (to < all.length) out.push(all[to]);
-    from = to + 1;
+    from = to;
   }
   return out;
 }
