@@ -4,6 +4,7 @@
 //! nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use handfast_proto::v1;
 
@@ -36,7 +37,7 @@ pub struct Knowledge {
 }
 
 /// What a store has done for a part of an intent, in one transaction.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Done {
     /// Of which intent.
     pub intent: u32,
@@ -48,6 +49,24 @@ pub struct Done {
     pub participant: u8,
     /// How many times.
     pub times: u32,
+}
+
+/// Short, because it stands in verdicts.
+impl fmt::Debug for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Done {
+            part,
+            transaction,
+            participant,
+            times,
+            ..
+        } = self;
+        write!(f, "part {part} at p{participant} in {transaction}")?;
+        match times {
+            1 => Ok(()),
+            times => write!(f, ", {times} times"),
+        }
+    }
 }
 
 /// The books of a store.

@@ -36,7 +36,7 @@ fn a_commit_that_is_applied_twice_is_caught_and_its_seed_replays() {
             .contains(&format!("replay --seed {}", failure.seed))
     );
     let replay = suite.replay_seed(failure.seed);
-    assert_eq!(replay.failures(), [failure.property.clone()]);
+    assert_eq!(replay.failures(), std::slice::from_ref(&failure.property));
     assert!(replay.timeline().contains("✗ effects happen once"));
     assert!(replay.html().contains("effects happen once"));
 }

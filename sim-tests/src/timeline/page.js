@@ -56,12 +56,15 @@ function controls() {
 }
 
 // What is about to be written is left out: what counts is when it is in the cache, and when it is durable.
+// Of a chosen transaction, what is nobody's in particular is shown only while it lives.
 function shown() {
+  const own = choice.transaction ? rows.filter(row => row[2] === choice.transaction).map(row => row[0]) : [];
+  const lives = ms => !own.length || ms >= own[0] - 20 && ms <= own[own.length - 1] + 20;
   return rows.filter(row => {
     if (row[1] === 'merged') return false;
     if (isLog(row) && (!choice.log || row[5].startsWith('writes'))) return false;
     if (!choice.scan && (row[1] === 'scan' || row[1] === 'session')) return false;
-    return !choice.transaction || !row[2] || row[2] === choice.transaction;
+    return !choice.transaction || row[2] === choice.transaction || !row[2] && lives(row[0]);
   });
 }
 

@@ -25,11 +25,11 @@ struct Course {
 /// The summary, as a part of the page.
 pub(super) fn summary(lines: &[(Duration, Event)]) -> String {
     let mut html = String::new();
-    let faults: Vec<String> = lines
+    let of_nodes = lines
         .iter()
         .filter_map(|(at, event)| Some((at, fault(event)?)))
-        .map(|(at, words)| format!("<li><b>{}</b> {}</li>", clock(*at), escape(&words)))
-        .collect();
+        .map(|(at, words)| format!("<li><b>{}</b> {}</li>", clock(*at), escape(&words)));
+    let faults: Vec<String> = of_messages(lines).into_iter().chain(of_nodes).collect();
     let _ = write!(html, "<section id=summary><div><h2>What was done to it</h2><ul>");
     match faults.len() {
         0 => html.push_str("<li>nothing</li>"),
@@ -158,13 +158,27 @@ fn counts(courses: &BTreeMap<u32, Course>) -> String {
 fn fault(event: &Event) -> Option<String> {
     match event {
         Event::Injected(fault, Some(node)) => Some(format!("{node}: {}", fault.name())),
-        Event::Injected(fault, None) => Some(fault.name().to_owned()),
         Event::Scripted(Some(node), what) => Some(format!("{node}: {what}")),
         Event::Scripted(None, what) => Some(format!("a message: {what}")),
         Event::Flipped(node, _) => Some(format!("{node}: a bit of its disk flips")),
         Event::Ended(node, why) => Some(format!("{node} ends by itself: {why}")),
         _ => None,
     }
+}
+
+/// What happens to messages by chance happens often: it is only counted.
+fn of_messages(lines: &[(Duration, Event)]) -> Option<String> {
+    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+    for (_, event) in lines {
+        if let Event::Injected(fault, None) = event {
+            *counts.entry(fault.name()).or_default() += 1;
+        }
+    }
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|(name, count)| format!("{name} {count} times"))
+        .collect();
+    (!counts.is_empty()).then(|| format!("<li>to messages: {}</li>", counts.join(", ")))
 }
 
 fn clock(at: Duration) -> String {
