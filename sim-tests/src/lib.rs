@@ -4,7 +4,7 @@
 //! The simulation runs on one thread, with simulated disks, network, clock and crashes, from a seed that replays byte for
 //! byte. It exists only in builds with `--cfg madsim`, which `cargo sim` makes.
 //!
-//! Whoever has a resource of his own imports [`Suite`](suite::Suite), and simulates it: see `docs/guide/own-resource.md`.
+//! Whoever has a resource of his own imports `Suite`, and simulates it: see `docs/guide/own-resource.md`.
 //!
 //! What must never live here: anything that the product needs.
 
