@@ -50,9 +50,18 @@ fn a_vote_before_the_promise_is_durable_is_caught() {
 
 #[test]
 fn a_theatre_without_its_sales_in_the_snapshot_is_caught() {
-    let report = theatre(true).run_seeds(80..180);
-    let failure = report.failures.first().expect("it is caught within 100 seeds");
-    assert!(failure.property.starts_with("all or nothing"), "{report}");
+    // It takes a checkpoint and a restart after it, which one seed in a hundred or two has.
+    let suite = theatre(true);
+    let reports = (0..20).map(|block| suite.run_seeds(block * 50..(block + 1) * 50));
+    let caught = reports.into_iter().find(|report| !report.is_clean());
+    let report = caught.expect("it is caught within 1000 seeds");
+    let property = &report.failures[0].property;
+    assert!(
+        ["all or nothing", "what was told is true"]
+            .iter()
+            .any(|name| property.starts_with(name)),
+        "{report}"
+    );
 }
 
 #[test]
