@@ -180,7 +180,7 @@ impl Cluster {
             let life = self.life(node).number;
             let pause = Duration::from_millis(random.u64(50..600));
             let cluster = self.clone();
-            madsim::task::spawn(async move {
+            self.world.spawn(async move {
                 sleep(pause).await;
                 // Unless somebody has ended it meanwhile, and will start it.
                 if cluster.life(node).number == life {

@@ -25,6 +25,8 @@ pub struct Intent {
     pub is_watched: bool,
     /// Milliseconds until the client begins with it.
     pub pause_ms: u64,
+    /// Whether it stands in a scenario, and was not made by chance.
+    pub is_scripted: bool,
 }
 
 /// How it is asked for.

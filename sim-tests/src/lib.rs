@@ -4,7 +4,9 @@
 //! The simulation runs on one thread, with simulated disks, network, clock and crashes, from a seed that replays byte for
 //! byte. It exists only in builds with `--cfg madsim`, which `cargo sim` makes.
 //!
-//! What must never live here: anything that the product needs. Nobody imports this crate.
+//! Whoever has a resource of his own imports `Suite`, and simulates it: see `docs/guide/own-resource.md`.
+//!
+//! What must never live here: anything that the product needs.
 
 pub mod model;
 
@@ -29,6 +31,8 @@ pub mod nemesis;
 #[cfg(madsim)]
 pub mod oracle;
 #[cfg(madsim)]
+pub mod own;
+#[cfg(madsim)]
 pub mod plan;
 #[cfg(madsim)]
 pub mod processes;
@@ -45,6 +49,8 @@ pub mod spy;
 #[cfg(madsim)]
 pub mod stores;
 #[cfg(madsim)]
+pub mod suite;
+#[cfg(madsim)]
 pub mod table;
 #[cfg(madsim)]
 pub mod timeline;
@@ -54,3 +60,8 @@ pub mod trace;
 pub mod workload;
 #[cfg(madsim)]
 pub mod world;
+
+#[cfg(madsim)]
+pub use own::{Site, Subject, Tag};
+#[cfg(madsim)]
+pub use suite::Suite;

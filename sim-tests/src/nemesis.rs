@@ -147,7 +147,8 @@ impl Stroke {
         let Node::Coordinator(number) = node else { return };
         if self.world.serves(number) && self.cluster.is_up(node) {
             self.tell(Fault::SecondCoordinator, node);
-            madsim::task::spawn(crate::processes::second_coordinator(self.world, number));
+            let world = self.world.clone();
+            world.spawn(crate::processes::second_coordinator(self.world, number));
         }
     }
 
@@ -216,7 +217,7 @@ impl Stroke {
             self.world.clone(),
             Duration::from_millis(self.random.u64(100..800)),
         );
-        madsim::task::spawn(async move {
+        world.clone().spawn(async move {
             if let Some(flip) = flip {
                 verify(&world, &machine, node).await;
                 machine.flip_back(&flip);
@@ -234,7 +235,7 @@ impl Stroke {
             cluster: self.cluster.clone(),
             random: self.random.fork(),
         };
-        madsim::task::spawn(async move {
+        self.world.spawn(async move {
             sleep(duration).await;
             action(&stroke);
         });

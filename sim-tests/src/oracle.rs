@@ -4,11 +4,13 @@
 //! nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use handfast_proto::v1;
 
 use crate::intent::Intent;
 use crate::invariants::{self, Invariant};
+use crate::own::{Running, Tag};
 use crate::plan::Plan;
 use crate::trace::{AckKind, Event, Message, Told, Transaction};
 use crate::world::World;
@@ -35,7 +37,7 @@ pub struct Knowledge {
 }
 
 /// What a store has done for a part of an intent, in one transaction.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Done {
     /// Of which intent.
     pub intent: u32,
@@ -47,6 +49,24 @@ pub struct Done {
     pub participant: u8,
     /// How many times.
     pub times: u32,
+}
+
+/// Short, because it stands in verdicts.
+impl fmt::Debug for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Done {
+            part,
+            transaction,
+            participant,
+            times,
+            ..
+        } = self;
+        write!(f, "part {part} at p{participant} in {transaction}")?;
+        match times {
+            1 => Ok(()),
+            times => write!(f, ", {times} times"),
+        }
+    }
 }
 
 /// The books of a store.
@@ -70,6 +90,8 @@ pub struct Ending<'a> {
     pub done: Vec<Done>,
     /// The books of all stores.
     pub books: Vec<Books>,
+    /// What the owner of a service in the ledgers' place finds wrong, and effects that nobody asked for.
+    pub complaints: Vec<String>,
 }
 
 impl Oracle {
@@ -142,8 +164,13 @@ impl Ending<'_> {
             intents: &world.intents,
             done: Vec::new(),
             books: Vec::new(),
+            complaints: Vec::new(),
         };
         for participant in 0..world.plan.participants() {
+            if let Some(own) = world.own(participant) {
+                ending.take_own(world, participant, &*own);
+                continue;
+            }
             let accounts = match world.database(participant) {
                 Some(database) => database.accounts(),
                 None => match world.ledger(participant) {
@@ -175,6 +202,37 @@ impl Ending<'_> {
         }
         ending.done.sort();
         ending
+    }
+
+    fn take_own(&mut self, world: &World, participant: u8, own: &dyn Running) {
+        let Some(register) = world.register() else {
+            return;
+        };
+        let mut times: BTreeMap<Tag, u32> = BTreeMap::new();
+        for tag in own.effects() {
+            *times.entry(tag).or_default() += 1;
+        }
+        for (tag, times) in times {
+            let Some(branch) = register.branch(participant, tag) else {
+                self.complaints.push(format!(
+                    "p{participant} shows an effect {tag} that nobody asked it for"
+                ));
+                continue;
+            };
+            self.done.push(Done {
+                intent: tag.intent,
+                part: tag.part,
+                transaction: Transaction {
+                    coordinator: world.coordinator_of(branch.log),
+                    id: branch.transaction,
+                },
+                participant,
+                times,
+            });
+        }
+        if let Err(complaint) = own.check() {
+            self.complaints.push(format!("p{participant}: {complaint}"));
+        }
     }
 
     /// What happened of an intent.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use handfast_coordinator::config::Settings;
 
+use crate::own::Own;
 use crate::random;
 use crate::scenario::Scenario;
 
@@ -137,6 +138,8 @@ pub struct Plan {
     pub settings: Settings,
     /// The scenario that it plays, in place of chance.
     pub scenario: Option<Arc<Scenario>>,
+    /// The service that stands in the ledgers' place, if it is not the simulator's own.
+    pub own: Option<Own>,
     /// Intents that nobody pursues, once a failing seed was shrunk.
     pub left_out: BTreeSet<u32>,
     /// Strokes that the nemesis does not make, by their number, once a failing seed was shrunk.
@@ -171,6 +174,7 @@ impl Plan {
             stroke_ms: random.u64(200..2000),
             settings: settings(random),
             scenario: None,
+            own: None,
             left_out: BTreeSet::new(),
             spared: BTreeSet::new(),
         }

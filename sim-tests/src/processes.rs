@@ -15,6 +15,7 @@ use handfast_participant::{Participant, ParticipantError};
 
 use crate::chaos::resource_name;
 use crate::disk::SimDisk;
+use crate::own::{Register, Site};
 use crate::plan::Fault;
 use crate::stores::database::Database;
 use crate::stores::ledger::Ledger;
@@ -114,9 +115,10 @@ pub async fn second_coordinator(world: Arc<World>, number: u8) {
 pub async fn participant(world: Arc<World>, number: u8) {
     let node = Node::Participant(number);
     world.record(&Event::Started(node));
-    let ended = match world.database(number).cloned() {
-        Some(database) => speak(&world, number, &database).await,
-        None => keep(&world, number).await,
+    let ended = match (world.database(number).cloned(), world.register().cloned()) {
+        (Some(database), _) => speak(&world, number, &database).await,
+        (None, Some(register)) => keep_own(&world, number, register).await,
+        (None, None) => keep(&world, number).await,
     };
     let why = match ended {
         Ok(()) => "shut down".to_owned(),
@@ -132,6 +134,35 @@ async fn keep(world: &World, number: u8) -> Result<(), ParticipantError> {
         .expect("a participant has a disk")
         .mount();
     let ledger = Ledger::default();
+    let participant = journaled(world, number)?.staged_on(ledger.clone(), disk).await?;
+    world.ledger_starts(number, ledger);
+    participant.run(std::future::pending()).await
+}
+
+/// Somebody's own service in a ledger's place.
+async fn keep_own(world: &Arc<World>, number: u8, register: Arc<Register>) -> Result<(), ParticipantError> {
+    let site = Site {
+        node: number,
+        life: register.begins(number),
+        disk: world
+            .machine(Node::Participant(number))
+            .expect("a participant has a disk")
+            .mount(),
+    };
+    let own = world
+        .plan
+        .own
+        .clone()
+        .expect("whoever has operations has a service");
+    let stage = world.clone();
+    let starts = Box::new(move |running| stage.own_starts(number, running));
+    own.kind()
+        .run(site, journaled(world, number)?, register, starts)
+        .await
+}
+
+/// A participant at its one coordinator.
+fn journaled(world: &World, number: u8) -> Result<Builder, ParticipantError> {
     let log = &world.plan.settings.log;
     let journal = JournalOptions {
         segment_bytes: log.segment_bytes,
@@ -139,13 +170,7 @@ async fn keep(world: &World, number: u8) -> Result<(), ParticipantError> {
         checkpoint_bytes: log.checkpoint_bytes,
         branches: 1000,
     };
-    let coordinator = number % world.plan.coordinators;
-    let participant = builder(world, number, coordinator)?
-        .journal_options(journal)
-        .staged_on(ledger.clone(), disk)
-        .await?;
-    world.ledger_starts(number, ledger);
-    participant.run(std::future::pending()).await
+    Ok(builder(world, number, number % world.plan.coordinators)?.journal_options(journal))
 }
 
 /// A process speaks for a database at every coordinator.

@@ -192,6 +192,7 @@ async fn simulate(plan: Plan, is_kept: bool, stage: Stage) -> Verdict {
     let verdict = verdict(&world, madsim::time::TimeHandle::current().elapsed());
     // Tasks that wait for each other would keep each other, and this world, for ever.
     supervisor.abort();
+    world.end_tasks();
     cluster.end();
     Handle::current().kill(server.id());
     Handle::current().kill(probe.id());
@@ -218,10 +219,19 @@ async fn comes<F: Future<Output = bool>>(world: &World, limit: Duration, is_so: 
 async fn rests(world: &Arc<World>, probe: &NodeHandle) -> bool {
     let is_waiting = |ledger: Ledger| ledger.accounts().set_aside() != 0 && !world.has_forgotten();
     let is_stuck = |database: &Database| database.prepared() > 0 && !world.has_forgotten();
-    if world.databases().values().any(is_stuck)
-        || (0..world.plan.ledgers).any(|ledger| world.ledger(ledger).is_none_or(is_waiting))
-    {
+    if world.databases().values().any(is_stuck) {
         return false;
+    }
+    for participant in 0..world.plan.ledgers {
+        let rests = match world.register() {
+            Some(_) => own_rests(world, participant).await,
+            None => world
+                .ledger(participant)
+                .is_some_and(|ledger| !is_waiting(ledger)),
+        };
+        if !rests {
+            return false;
+        }
     }
     let mut heuristics = 0;
     for coordinator in 0..world.plan.coordinators {
@@ -231,6 +241,15 @@ async fn rests(world: &Arc<World>, probe: &NodeHandle) -> bool {
         }
     }
     heuristics > 0 || world.databases().values().all(|database| database.markers() == 0)
+}
+
+/// The service in a ledger's place runs and holds no promise.
+async fn own_rests(world: &World, participant: u8) -> bool {
+    let Some(own) = world.own(participant) else {
+        return false;
+    };
+    let prepared = own.prepared().await;
+    prepared.is_some_and(|prepared| prepared == 0 || world.has_forgotten())
 }
 
 async fn what_does_not_rest(world: &Arc<World>, probe: &NodeHandle) -> String {
@@ -243,6 +262,14 @@ async fn what_does_not_rest(world: &Arc<World>, probe: &NodeHandle) -> String {
         );
     }
     for participant in 0..world.plan.ledgers {
+        if world.register().is_some() {
+            let prepared = match world.own(participant) {
+                Some(own) => own.prepared().await,
+                None => None,
+            };
+            let _ = write!(words, "p{participant} has {prepared:?} prepared; ");
+            continue;
+        }
         let set_aside = world
             .ledger(participant)
             .map(|ledger| ledger.accounts().set_aside());

@@ -30,6 +30,7 @@ pub use sight::observe_disks;
 
 use crate::intent::{Finish, Intent, Part, Style, Work};
 use crate::plan::{Fault, Plan};
+use crate::run::Verdict;
 use crate::trace::Node;
 use crate::workload::KEYS_EXPIRE_AT_MS;
 
@@ -338,6 +339,7 @@ impl TransactionOf {
             pause_ms: self.pause_ms + self.step_ms * u64::from(client),
             is_watched: false,
             does_not_wait: self.does_not_wait,
+            is_scripted: true,
         }
     }
 }
@@ -369,6 +371,23 @@ impl PartOf {
             promise_ms: self.promise_ms,
         }
     }
+}
+
+/// Runs a scenario under its plan: what happened, and what does not hold or is not as expected.
+pub fn played(scenario: &Scenario, plan: Plan) -> (Verdict, Vec<String>) {
+    let verdict = crate::run::run(plan, true);
+    let intents = scenario.intents();
+    let course = Course {
+        intents: &intents,
+        lines: &verdict.lines,
+        done: &verdict.done,
+    };
+    let unmet = scenario
+        .expectations
+        .iter()
+        .filter_map(|expectation| expectation.check(&course).err());
+    let failures = verdict.failure.iter().cloned().chain(unmet).collect();
+    (verdict, failures)
 }
 
 fn one<T: From<u8>>() -> T {

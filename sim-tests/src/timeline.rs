@@ -1,3 +1,4 @@
 //! What happened, for people to look at.
 
 pub mod html;
+mod summary;

@@ -100,6 +100,7 @@ fn intent(plan: &Plan, random: &mut fastrand::Rng, number: u32) -> Intent {
         pause_ms: random.u64(..60),
         does_not_wait: false,
         is_watched: random.u8(..6) == 0,
+        is_scripted: false,
     }
 }
 
@@ -199,13 +200,13 @@ fn client_of(world: &World, coordinator: u8) -> Option<Client> {
 
 async fn pursue(world: &World, client: &Client, intent: &Intent) {
     match &intent.style {
-        Style::OneShot => tell(world, intent, client.execute(one_shot(intent)).await),
+        Style::OneShot => tell(world, intent, client.execute(one_shot(world, intent)).await),
         Style::Keyed {
             key,
             at_once,
             expires_at_ms,
         } => {
-            let request = one_shot(intent).key(Key::expiring_at_ms(key.clone(), *expires_at_ms));
+            let request = one_shot(world, intent).key(Key::expiring_at_ms(key.clone(), *expires_at_ms));
             let ask = || async {
                 tell(
                     world,
@@ -219,11 +220,11 @@ async fn pursue(world: &World, client: &Client, intent: &Intent) {
     }
 }
 
-fn one_shot(intent: &Intent) -> Request {
+fn one_shot(world: &World, intent: &Intent) -> Request {
     let parts = intent.parts.iter().enumerate();
     let transaction = parts.fold(Request::new(), |transaction, (number, part)| {
         let resource = crate::chaos::resource_name(part.participant);
-        transaction.operation(resource, intent.operation(number).encode())
+        transaction.operation(resource, world.operation(intent, number))
     });
     transaction
         .timeout(Duration::from_millis(intent.timeout_ms))

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use handfast_ids::{LogId, StoreId};
 use handfast_participant::participant::Handle as Joining;
 use madsim::runtime::NodeHandle;
+use madsim::task::AbortHandle;
 use madsim::time::TimeHandle;
 use tokio::sync::mpsc;
 
@@ -15,8 +16,9 @@ use crate::chaos::Wires;
 use crate::clocks::Clocks;
 use crate::coverage::{Coverage, Edge};
 use crate::disk::{Machine, Speed};
-use crate::intent::Intent;
+use crate::intent::{Intent, Operation};
 use crate::oracle::Oracle;
+use crate::own::{Register, Running};
 use crate::plan::{Fault, Plan};
 use crate::random;
 use crate::scenario::Script;
@@ -34,6 +36,8 @@ pub struct World {
     machines: Vec<Machine>,
     /// The stores that outlive their processes, by participant.
     databases: BTreeMap<u8, Database>,
+    /// What the service in the ledgers' place is asked for, if there is one.
+    register: Option<Arc<Register>>,
     /// The network's state.
     pub wires: Mutex<Wires>,
     /// The coordinators' wall clocks.
@@ -44,6 +48,7 @@ pub struct World {
     is_healed: AtomicBool,
     processes: Mutex<Processes>,
     exits: mpsc::UnboundedSender<Node>,
+    tasks: Mutex<Vec<AbortHandle>>,
     record: Mutex<Record>,
     /// What strikes in the nemesis' place.
     pub script: Option<Script>,
@@ -53,6 +58,7 @@ pub struct World {
 #[derive(Default)]
 struct Processes {
     ledgers: BTreeMap<u8, Ledger>,
+    own: BTreeMap<u8, Arc<dyn Running>>,
     /// By participant and coordinator.
     services: BTreeMap<(u8, u8), Service>,
     logs: BTreeMap<LogId, u8>,
@@ -83,7 +89,11 @@ struct Record {
 impl World {
     /// Everything as it is before anybody has started. Exits of processes are told to `exits`.
     pub fn new(plan: Plan, server: &NodeHandle, exits: mpsc::UnboundedSender<Node>, is_kept: bool) -> World {
-        let intents = crate::workload::intents(&plan);
+        let mut intents = crate::workload::intents(&plan);
+        let register = plan.own.as_ref().map(|own| {
+            own.adapt(&plan, &mut intents);
+            Arc::new(Register::new(own, &plan, &intents))
+        });
         let disks = plan.coordinators + plan.participants();
         let machine = |number: u8| {
             let mut random = random::stream(plan.seed, ("disk", number));
@@ -103,6 +113,7 @@ impl World {
         World {
             machines: (0..disks).map(machine).collect(),
             databases: (plan.ledgers..plan.participants()).map(database).collect(),
+            register,
             wires: Mutex::new(Wires::new(&plan)),
             clocks: Clocks::default(),
             progress: Mutex::new(vec![0; plan.clients.into()]),
@@ -110,6 +121,7 @@ impl World {
             is_healed: AtomicBool::new(false),
             processes: Mutex::default(),
             exits,
+            tasks: Mutex::default(),
             record: Mutex::new(Record {
                 trace: Trace::new(is_kept),
                 oracle: Oracle::new(&plan, &intents),
@@ -120,6 +132,25 @@ impl World {
             script: plan.scenario.clone().map(Script::new),
             plan,
         }
+    }
+
+    /// Runs something that belongs to the run and to no node, until it is done or the run ends.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let task = madsim::task::spawn(task).abort_handle();
+        self.tasks
+            .lock()
+            .expect("nothing panics while it holds this lock")
+            .push(task);
+    }
+
+    /// The run ends. A task that still sleeps would keep the clock, the clock's timer keeps the task, and the task keeps
+    /// this world: for ever.
+    pub fn end_tasks(&self) {
+        let tasks = &mut *self
+            .tasks
+            .lock()
+            .expect("nothing panics while it holds this lock");
+        tasks.drain(..).for_each(|task| task.abort());
     }
 
     /// Something happened.
@@ -240,6 +271,41 @@ impl World {
         self.processes().ledgers.insert(participant, ledger);
     }
 
+    /// The service in the ledgers' place, if its process runs.
+    pub(crate) fn own(&self, participant: u8) -> Option<Arc<dyn Running>> {
+        self.processes().own.get(&participant).cloned()
+    }
+
+    /// A process of that service has begun.
+    pub(crate) fn own_starts(&self, participant: u8, own: Arc<dyn Running>) {
+        self.processes().own.insert(participant, own);
+    }
+
+    /// What that service is asked for.
+    pub(crate) fn register(&self) -> Option<&Arc<Register>> {
+        self.register.as_ref()
+    }
+
+    /// The operation of a part, as its participant reads it.
+    pub fn operation(&self, intent: &Intent, number: usize) -> bytes::Bytes {
+        let part = u8::try_from(number).expect("a transaction has few parts");
+        let own = self
+            .register
+            .as_ref()
+            .and_then(|register| register.operation(intent.number, part));
+        own.unwrap_or_else(|| intent.operation(number).encode())
+    }
+
+    /// Which intent a participant's operation is of, if it is one.
+    pub fn intent_of(&self, participant: u8, operation: &[u8]) -> Option<u32> {
+        match &self.register {
+            Some(register) if participant < self.plan.ledgers => {
+                register.tag(operation).map(|tag| tag.intent)
+            }
+            _ => Operation::decode(operation).map(|operation| operation.intent),
+        }
+    }
+
     /// A database's process can be reached by applications.
     pub fn serve(&self, participant: u8, coordinator: u8, service: Service) {
         self.processes()
@@ -262,9 +328,11 @@ impl World {
                 self.processes().serving.remove(&number);
             }
             Node::Participant(number) => {
-                self.processes()
+                let processes = &mut *self.processes();
+                processes
                     .services
                     .retain(|(participant, _), _| *participant != number);
+                processes.own.remove(&number);
             }
             Node::Client(_) => {}
         }

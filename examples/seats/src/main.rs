@@ -1,13 +1,11 @@
 //! The tutorial's participant: a theatre whose seats are sold at most once, as one branch of a larger transaction.
 
-mod theatre;
-
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use handfast_participant::{Client, Participant, Transaction};
 
-use theatre::Theatre;
+use seats::theatre::Theatre;
 
 /// Sell seats, and take part in transactions.
 #[derive(Parser)]

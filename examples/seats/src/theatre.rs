@@ -21,6 +21,16 @@ impl Theatre {
             promised: BTreeSet::new(),
         }
     }
+
+    /// Which seat is whose.
+    pub fn sold(&self) -> &BTreeMap<u32, String> {
+        &self.sold
+    }
+
+    /// How many seats are promised.
+    pub fn promised(&self) -> usize {
+        self.promised.len()
+    }
 }
 
 /// An operation is `SEAT BUYER`.

@@ -38,6 +38,11 @@ impl<T> CallQueue<T> {
         None
     }
 
+    /// Whether a call waits for this branch.
+    pub(crate) fn is_waiting(&self, branch: &BranchKey) -> bool {
+        self.waiting.contains_key(branch)
+    }
+
     /// Takes a call back.
     pub(crate) fn remove(&mut self, branch: &BranchKey) {
         self.waiting.remove(branch);

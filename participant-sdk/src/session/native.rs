@@ -119,9 +119,20 @@ impl<R: Resource> Native<R> {
         });
     }
 
+    /// A decision that came again may still run when its branch is to be forgotten: without the marker it would find
+    /// nothing, and report a hazard that is none. So the forget waits for it.
     fn run_forget(&mut self) {
-        let taken = self.forgets.len().min(FORGETS_PER_CALL);
-        let branches: Vec<BranchKey> = self.forgets.drain(..taken).collect();
+        let (deciding, decisions) = (&self.deciding, &self.decisions);
+        let is_free =
+            |branch: &mut BranchKey| !deciding.contains_key(branch) && !decisions.is_waiting(branch);
+        let branches: Vec<BranchKey> = self
+            .forgets
+            .extract_if(.., is_free)
+            .take(FORGETS_PER_CALL)
+            .collect();
+        if branches.is_empty() {
+            return;
+        }
         self.is_forgetting = true;
         let resource = self.resource.clone();
         self.run(async move { Done::Forget(within_patience(resource.forget(&branches)).await) });
@@ -264,7 +275,7 @@ impl<R: Resource> Engine for Native<R> {
                 self.run_prepare(PrepareRequest { timeout, ..request });
             }
         }
-        if !self.is_forgetting && !self.forgets.is_empty() {
+        if !self.is_forgetting {
             self.run_forget();
         }
     }

@@ -34,6 +34,9 @@ struct Store {
     opened: AtomicUsize,
     fails_to_finish: AtomicUsize,
     later: tokio::sync::Notify,
+    /// Held by a test: no decision gets further.
+    gate: tokio::sync::Mutex<()>,
+    at_the_gate: AtomicUsize,
 }
 
 impl Store {
@@ -95,6 +98,8 @@ impl Resource for Store {
             self.fails_to_finish.fetch_sub(1, Ordering::SeqCst);
             return Err(ResourceError::transient("the database is away"));
         }
+        self.at_the_gate.fetch_add(1, Ordering::SeqCst);
+        drop(self.gate.lock().await);
         let was_prepared = self.prepared.lock().unwrap().remove(&branch);
         let mut ended = self.ended.lock().unwrap();
         match (ended.get(&branch), was_prepared, decision) {
@@ -303,6 +308,38 @@ async fn a_decision_that_fails_is_not_acknowledged_and_succeeds_when_it_comes_ag
         "no answer about 1 came before"
     );
     assert_eq!(session.commit(1).await, AckKind::Done);
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_marker_stays_until_a_repeated_commit_has_found_it() {
+    let fake = Fake::start().await;
+    let (store, _handle, task) = start(&fake);
+    let mut session = fake.accept().await;
+    session.welcome().await;
+    session.prepare([1], &operation("work")).await;
+    session.vote(1).await;
+    assert_eq!(session.commit(1).await, AckKind::Done);
+    let gate = store.gate.lock().await;
+    session.decide(DecisionKind::Commit, [1]).await;
+    soon("the commit that comes again", async {
+        while store.at_the_gate.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    session.forget(1).await;
+    // The vote shows that the frame before it was taken in, too.
+    session.prepare([2], &operation("work")).await;
+    session.vote(2).await;
+    drop(gate);
+    assert_eq!(session.ack(1).await, AckKind::Done);
+    soon("the marker's end", async {
+        while !store.ended.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     task.abort();
 }
 

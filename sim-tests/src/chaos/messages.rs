@@ -5,7 +5,6 @@ use handfast_proto::v1;
 use tonic::Status;
 
 use super::Wire;
-use crate::intent::Operation;
 use crate::trace::{AckKind, Decision, Message, VoteKind};
 
 /// Something that goes over a session.
@@ -109,16 +108,17 @@ impl Frame for Result<v1::SessionResponse, Status> {
                 is_refused,
             });
         }
+        let participant = wire.participant;
         for prepare in &frame.prepares {
             let (transaction, branch) = (
                 wire.transaction(&prepare.transaction_id),
                 BranchId(prepare.branch),
             );
-            let operation = prepare.operation.as_deref().and_then(Operation::decode);
+            let operation = prepare.operation.as_deref();
             wire.record(Message::Prepare {
                 transaction,
                 branch,
-                intent: operation.map(|operation| operation.intent),
+                intent: operation.and_then(|operation| wire.world.intent_of(participant, operation)),
             });
         }
         for told in &frame.decisions {

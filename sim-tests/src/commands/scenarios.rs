@@ -6,7 +6,7 @@ use clap::Args;
 use comfy_table::{Table, presets};
 
 use crate::run::{self, Verdict};
-use crate::scenario::{Course, Scenario};
+use crate::scenario::{Scenario, played};
 use crate::table;
 
 /// Run all named scenarios, and say which row of the fault list each shows and whether it holds.
@@ -57,19 +57,7 @@ impl Scenarios {
 
 /// Runs a scenario: what happened, and what is not as it should be.
 pub(super) fn play(scenario: &Scenario, tells_all: bool) -> (Verdict, Option<String>) {
-    let verdict = run::run(scenario.clone().plan(), true);
-    let intents = scenario.intents();
-    let course = Course {
-        intents: &intents,
-        lines: &verdict.lines,
-        done: &verdict.done,
-    };
-    let mut failures: Vec<String> = verdict.failure.iter().cloned().collect();
-    let unmet = scenario
-        .expectations
-        .iter()
-        .filter_map(|expectation| expectation.check(&course).err());
-    failures.extend(unmet);
+    let (verdict, mut failures) = played(scenario, scenario.clone().plan());
     if !tells_all {
         failures.truncate(1);
     }

@@ -14,6 +14,7 @@ mod forgotten_after_all_acknowledged;
 mod ids_are_unique;
 mod log_keeps_what_it_told;
 mod one_transaction_per_key;
+mod own_is_sound;
 mod processes_end_for_a_reason;
 mod told_is_true;
 
@@ -53,6 +54,7 @@ pub fn all(plan: &Plan, intents: &[Intent]) -> Vec<Box<dyn Invariant>> {
         Box::new(all_or_nothing::AllOrNothing),
         Box::new(told_is_true::ToldIsTrue),
         Box::new(books_balance::BooksBalance),
+        Box::new(own_is_sound::OwnIsSound),
     ];
     // An old copy of a directory has lost what it told, and mints again what it has minted, until a witness dials in.
     if !plan.scenario.as_ref().is_some_and(|scenario| scenario.restores()) {

@@ -229,10 +229,10 @@ pub async fn perform(world: Arc<World>, cluster: Cluster, script: &Script) {
     for (number, fault) in script.scenario.faults.iter().enumerate() {
         if let Some(at_ms) = fault.at_ms {
             script.state().under_way += 1;
-            let (world, cluster) = (world.clone(), cluster.clone());
-            madsim::task::spawn(async move {
+            let (stage, cluster) = (world.clone(), cluster.clone());
+            world.spawn(async move {
                 sleep(Duration::from_millis(at_ms)).await;
-                execute(&world, &cluster, number, true).await;
+                execute(&stage, &cluster, number, true).await;
             });
         }
     }
@@ -244,8 +244,8 @@ pub async fn perform(world: Arc<World>, cluster: Cluster, script: &Script) {
             break;
         }
         if let Ok(Some(number)) = timeout(LOOK, ordered.recv()).await {
-            let (world, cluster) = (world.clone(), cluster.clone());
-            madsim::task::spawn(async move { execute(&world, &cluster, number, false).await });
+            let (stage, cluster) = (world.clone(), cluster.clone());
+            world.spawn(async move { execute(&stage, &cluster, number, false).await });
         }
     }
     for point in script.outstanding() {
@@ -269,7 +269,12 @@ async fn execute(world: &Arc<World>, cluster: &Cluster, number: usize, is_timed:
 }
 
 fn tell(world: &World, fault: &ScriptedFault) {
-    world.record(&Event::Scripted(fault.node, fault.action.to_string()));
+    let lasts = directions(fault.action).is_some() || fault.action == Action::DiskStalls;
+    let words = match lasts {
+        true => format!("{} for {} ms", fault.action, fault.duration().as_millis()),
+        false => fault.action.to_string(),
+    };
+    world.record(&Event::Scripted(fault.node, words));
 }
 
 /// What is done to a disk, a link or a store, in the midst of what happens.

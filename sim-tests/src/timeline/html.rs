@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::time::Duration;
 
+use crate::scenario::Moment;
 use crate::trace::{AckKind, Decision, Event, Message, Node, Told, Transaction, VoteKind};
 
 const SCRIPT: &str = include_str!("page.js");
@@ -23,11 +24,7 @@ pub struct Title {
 /// The page. `failure` is what did not hold.
 pub fn page(title: &Title, lines: &[(Duration, Event)], failure: Option<&str>) -> String {
     let nodes: BTreeSet<Node> = lines.iter().flat_map(|(_, event)| event_nodes(event)).collect();
-    let columns: BTreeMap<Node, usize> = order(&nodes)
-        .into_iter()
-        .enumerate()
-        .map(|(column, node)| (node, column))
-        .collect();
+    let columns = columns(&nodes);
     let mut names = Names::default();
     let mut rows = String::new();
     for (at, event) in lines {
@@ -36,19 +33,23 @@ pub fn page(title: &Title, lines: &[(Duration, Event)], failure: Option<&str>) -
             let _ = writeln!(rows, "[{:.3},{row}],", at.as_secs_f64() * 1000.0);
         }
     }
-    let mut heads: Vec<(&Node, &usize)> = columns.iter().collect();
-    heads.sort_by_key(|(_, column)| **column);
-    let heads: Vec<String> = heads.into_iter().map(|(node, _)| quote(&role(*node))).collect();
+    let heads: BTreeMap<usize, String> = columns
+        .iter()
+        .map(|(node, column)| (*column, role(*node, &nodes)))
+        .collect();
+    let heads: Vec<String> = heads.values().map(|head| quote(head)).collect();
     let verdict = match failure {
-        None => "<p class=ok>Everything came out as expected.</p>".to_owned(),
-        Some(failure) => format!("<p class=bad>{}</p>", escape(failure)),
+        None => "<p class=ok>✓ Everything came out as it must.</p>".to_owned(),
+        Some(failure) => format!("<p class=bad>✗ {}</p>", escape(failure)),
     };
     format!(
         "<!doctype html>\n<html lang=en><meta charset=utf-8><title>{name}</title>\n<style>\n{STYLE}</style>\n\
-         <header><h1>{name}</h1><p>{words}</p>{verdict}<div id=controls></div></header>\n<main id=diagram></main>\n\
+         <header><h1>{words}</h1><p class=name>{name}: one run of the simulated cluster. Virtual time runs downward, each column is \
+         a process, arrows are messages.</p>{verdict}{summary}<div id=controls></div></header>\n<main id=diagram></main>\n\
          <script>\nconst heads = [{heads}];\nconst rows = [\n{rows}];\n{SCRIPT}</script></html>\n",
         name = escape(&title.name),
         words = escape(&title.words),
+        summary = super::summary::summary(lines),
         heads = heads.join(","),
     )
 }
@@ -72,18 +73,46 @@ impl Names {
     }
 }
 
+/// More applications than this share a column.
+const APPLICATIONS: usize = 3;
+
 /// Clients, then coordinators, then participants: a request goes to the right.
-fn order(nodes: &BTreeSet<Node>) -> Vec<Node> {
+fn columns(nodes: &BTreeSet<Node>) -> BTreeMap<Node, usize> {
     let is_client = |node: &&Node| matches!(node, Node::Client(_));
-    let clients = nodes.iter().filter(is_client);
+    let clients = nodes.iter().filter(is_client).count();
+    let is_shared = clients > APPLICATIONS;
+    let taken = if is_shared { 1 } else { clients };
+    let others = nodes.iter().filter(|node| !is_client(node));
+    let clients = (0..).zip(nodes.iter().filter(is_client));
     clients
-        .chain(nodes.iter().filter(|node| !is_client(node)))
-        .copied()
+        .map(|(number, node)| (*node, if is_shared { 0 } else { number }))
+        .chain((taken..).zip(others).map(|(column, node)| (*node, column)))
         .collect()
 }
 
-fn role(node: Node) -> String {
+/// What goes to a disk, in words. A record has kinds of its own in a coordinator's log only.
+fn log_words(moment: Moment, matters: &[&str], position: &str) -> String {
+    let kinds: Vec<&str> = matters.iter().copied().filter(|word| *word != "record").collect();
+    let what = match kinds.is_empty() {
+        true => matters.join(", "),
+        false => kinds.join(" + "),
+    };
+    match moment {
+        Moment::Wrote => format!("{what} in the cache{position}"),
+        Moment::Synced => format!("{what} durable{position}"),
+        Moment::Writes | Moment::Renamed | Moment::Removed => {
+            format!("{} {what}{position}", moment.word())
+        }
+    }
+}
+
+fn role(node: Node, nodes: &BTreeSet<Node>) -> String {
+    let clients = nodes
+        .iter()
+        .filter(|node| matches!(node, Node::Client(_)))
+        .count();
     match node {
+        Node::Client(_) if clients > APPLICATIONS => format!("{clients} applications"),
         Node::Coordinator(_) => format!("{node} coordinator"),
         Node::Participant(_) => format!("{node} participant"),
         Node::Client(_) => format!("{node} application"),
@@ -135,11 +164,11 @@ fn row(event: &Event, names: &Names, columns: &BTreeMap<Node, usize>) -> Option<
         Event::Logged(node, moment, matters, lsn) => {
             let matters: Vec<&str> = matters.iter().map(|matter| matter.word()).collect();
             let position = if *lsn > 0 {
-                format!(" from LSN {lsn}")
+                format!(", LSN {lsn}")
             } else {
                 String::new()
             };
-            let text = format!("{} {}{position}", moment.word(), matters.join(", "));
+            let text = log_words(*moment, &matters, &position);
             alone(
                 if moment.word() == "synced" {
                     "durable"
@@ -171,7 +200,7 @@ fn row(event: &Event, names: &Names, columns: &BTreeMap<Node, usize>) -> Option<
             &format!("t{intent} is open"),
         ),
         Event::Told(node, intent, told) => {
-            let (class, text) = told_words(told);
+            let (class, text) = class_of(told);
             let name = format!("t{intent}");
             let (from, to) = (coordinator(None), column(node));
             Some(format!(
@@ -206,7 +235,8 @@ fn row(event: &Event, names: &Names, columns: &BTreeMap<Node, usize>) -> Option<
     }
 }
 
-fn told_words(told: &Told) -> (&'static str, String) {
+/// The class of what a client was told, and words.
+pub(super) fn class_of(told: &Told) -> (&'static str, String) {
     match told {
         Told::Committed(_) => ("commit", "committed".to_owned()),
         Told::Aborted(_, why) => ("abort", format!("aborted, {why}")),
@@ -304,7 +334,8 @@ fn words(message: &Message) -> Option<(&'static str, Option<Transaction>, bool, 
     })
 }
 
-fn escape(text: &str) -> String {
+/// As text within a page.
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('\n', "<br>")
