@@ -50,8 +50,8 @@ pub struct Mutants {
     /// Only see whether every patch still applies.
     #[arg(long, conflicts_with = "list")]
     check: bool,
-    /// Write docs/MUTANTS.md: each mutant, and what catches it.
-    #[arg(long, conflicts_with_all = ["only", "first", "list", "check"])]
+    /// Write docs/MUTANTS.md: each mutant, and what catches it. With --only, the rows of the others stay.
+    #[arg(long, conflicts_with_all = ["first", "list", "check"])]
     write_table: bool,
 }
 
@@ -99,7 +99,7 @@ impl Mutants {
         let caught = tried.iter().filter(is_caught).count();
         println!("{} mutants, {caught} caught", tried.len());
         if self.write_table {
-            report::write(&tried, self.seeds)?;
+            report::write(&tried, &Patch::read_all(&self.folder)?)?;
         }
         let escaped: Vec<_> = tried.iter().filter(|tried| !is_caught(tried)).collect();
         let names: Vec<_> = escaped.iter().map(|tried| tried.patch.name.as_str()).collect();
