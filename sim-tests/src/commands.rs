@@ -1,10 +1,11 @@
-//! `cargo sim run | replay | scenarios | shrink | determinism`.
+//! `cargo sim run | replay | scenarios | shrink | determinism | mutants`.
 //!
 //! ```text
 //!   run ── ranges of seeds ──► worker processes ── a line a seed, coverage at the end ──► progress, summary
 //! ```
 
 mod determinism;
+mod mutants;
 mod replay;
 mod run;
 mod scenarios;
@@ -12,6 +13,7 @@ mod shrink;
 mod worker;
 
 pub use determinism::Determinism;
+pub use mutants::Mutants;
 pub use replay::Replay;
 pub use run::Run;
 pub use scenarios::Scenarios;

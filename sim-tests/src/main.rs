@@ -21,6 +21,8 @@ enum Cli {
     #[cfg(madsim)]
     Determinism(handfast_sim::commands::Determinism),
     #[cfg(madsim)]
+    Mutants(handfast_sim::commands::Mutants),
+    #[cfg(madsim)]
     #[command(hide = true)]
     Worker(handfast_sim::commands::Worker),
 }
@@ -38,6 +40,8 @@ fn main() -> anyhow::Result<()> {
         Cli::Shrink(shrink) => shrink.run(),
         #[cfg(madsim)]
         Cli::Determinism(determinism) => determinism.run(),
+        #[cfg(madsim)]
+        Cli::Mutants(mutants) => mutants.run(),
         #[cfg(madsim)]
         Cli::Worker(worker) => worker.run(),
     }

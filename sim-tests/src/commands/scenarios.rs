@@ -21,6 +21,9 @@ pub struct Scenarios {
     /// Write docs/FAULTS.md: each row, and what shows it.
     #[arg(long, conflicts_with = "filter")]
     write_table: bool,
+    /// Print a line when each begins, and one when it has failed: what `mutants` reads.
+    #[arg(long, hide = true)]
+    lines: bool,
 }
 
 impl Scenarios {
@@ -38,7 +41,14 @@ impl Scenarios {
             if !self.filter.as_ref().is_none_or(is_wanted) {
                 continue;
             }
+            let file = path.file_stem().unwrap_or_default().to_string_lossy();
+            if self.lines {
+                println!("begin {file}");
+            }
             let failure = play(&scenario, false).1;
+            if let (true, Some(failure)) = (self.lines, &failure) {
+                println!("failed {file} {}", failure.replace('\n', " "));
+            }
             let rows: Vec<String> = scenario.rows.iter().map(ToString::to_string).collect();
             let words = failure.as_deref().unwrap_or("ok").to_owned();
             shown.add_row([rows.join(", "), scenario.name.clone(), words]);
