@@ -127,6 +127,20 @@ impl Drop for Child {
     }
 }
 
+/// In a process that was started: what it is asked on standard input. The end of that is the end of the process that measures.
+pub fn questions() -> mpsc::Receiver<String> {
+    let (sender, questions) = mpsc::channel(1);
+    tokio::task::spawn_blocking(move || {
+        for line in std::io::stdin().lines() {
+            let Ok(line) = line else { return };
+            if sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    questions
+}
+
 fn words_path(directory: &Path, name: &str) -> std::path::PathBuf {
     directory.join(format!("{name}.stderr"))
 }

@@ -12,7 +12,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::failed;
+use super::{children, failed};
 use crate::cli::output::print;
 use crate::error::Error;
 use crate::runtime;
@@ -41,10 +41,20 @@ impl Echo {
             .add_service(ParticipantsServer::new(Answering))
             .serve_with_incoming_shutdown(
                 TcpIncoming::from(listener).with_nodelay(Some(true)),
-                termination.asked(),
+                ended(termination),
             )
             .await
             .map_err(|error| failed(format!("the echo has failed: {error}")))
+    }
+}
+
+/// Completes when it is asked to end, or when nobody is left to ask.
+async fn ended(termination: runtime::Termination) {
+    let mut questions = children::questions();
+    tokio::select! {
+        biased;
+        () = termination.asked() => {}
+        () = async { while questions.recv().await.is_some() {} } => {}
     }
 }
 

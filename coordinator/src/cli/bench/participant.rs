@@ -12,13 +12,12 @@ use handfast_participant::{Handle, Participant as Sdk, ParticipantError};
 use handfast_wal::{Log, Options, RealDisk};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::appender::Appender;
 use super::counted_disk::CountedDisk;
 use super::resources::{Journaled, Standing, Worked};
-use super::{failed, services};
+use super::{children, failed, services};
 use crate::cli::output::print;
 use crate::error::Error;
 use crate::runtime;
@@ -90,7 +89,7 @@ impl Participant {
         }
         print(&address)?;
 
-        let mut questions = questions();
+        let mut questions = children::questions();
         let answering = async {
             // Any line asks the one question that there is.
             while questions.recv().await.is_some() {
@@ -176,20 +175,6 @@ impl Participant {
         }));
         Ok(address.to_string())
     }
-}
-
-/// The lines of standard input. Its end is the end of the process that measures.
-fn questions() -> mpsc::Receiver<String> {
-    let (sender, questions) = mpsc::channel(1);
-    tokio::task::spawn_blocking(move || {
-        for line in std::io::stdin().lines() {
-            let Ok(line) = line else { return };
-            if sender.blocking_send(line).is_err() {
-                return;
-            }
-        }
-    });
-    questions
 }
 
 async fn join_and_work(

@@ -113,7 +113,7 @@ impl Recovery {
     }
 }
 
-/// A start changes the log: it begins an epoch and may write a checkpoint. So what is started is a copy, of links.
+/// A start changes the log: it begins an epoch and may write a checkpoint. So what is started is a copy.
 async fn one_run(path: &Path, data: &Path, settings: &Settings, bytes: u64) -> Result<Value, Error> {
     let scan = scan(data).await?;
     let copy = path.join("started");
