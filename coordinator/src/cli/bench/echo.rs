@@ -61,6 +61,7 @@ async fn ended(termination: runtime::Termination) {
 struct Answering;
 
 type Frames = Pin<Box<dyn Stream<Item = Result<v1::SessionResponse, Status>> + Send>>;
+type Outcomes = Pin<Box<dyn Stream<Item = Result<v1::ExecuteStreamResponse, Status>> + Send>>;
 type Views = Pin<Box<dyn Stream<Item = Result<v1::WatchResponse, Status>> + Send>>;
 
 fn only_execute<T>() -> Result<Response<T>, Status> {
@@ -79,6 +80,15 @@ impl Transactions for Answering {
             ..v1::TransactionResult::default()
         };
         Ok(Response::new(v1::ExecuteResponse { result: Some(result) }))
+    }
+
+    type ExecuteStreamStream = Outcomes;
+
+    async fn execute_stream(
+        &self,
+        _: Request<Streaming<v1::ExecuteStreamRequest>>,
+    ) -> Result<Response<Outcomes>, Status> {
+        only_execute()
     }
 
     async fn begin(&self, _: Request<v1::BeginRequest>) -> Result<Response<v1::BeginResponse>, Status> {

@@ -46,8 +46,8 @@ pub struct Flags {
     /// Begin, let services join and work, commit; instead of one request that carries everything
     #[arg(long)]
     pub interactive: bool,
-    /// How requests travel to the coordinator
-    #[arg(long, value_enum, default_value_t = Transport::Unary)]
+    /// How one-shot transactions travel to the coordinator; interactive ones are always calls
+    #[arg(long, value_enum, default_value_t = Transport::Stream)]
     pub transport: Transport,
     /// Connections that the clients share
     #[arg(long, default_value_t = 4)]
@@ -102,6 +102,8 @@ pub enum WaitFor {
 /// How requests travel to the coordinator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Transport {
+    /// All of a connection on one stream
+    Stream,
     /// One call each
     Unary,
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use handfast_participant::client::ClientOptions;
+use handfast_participant::client::{self, ClientOptions};
 use handfast_participant::{Client, ClientError, Outcome, Transaction, Wait};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -191,10 +191,12 @@ impl Drop for Load {
 }
 
 fn connect(transport: Transport, address: &str) -> std::result::Result<Client, Error> {
-    let options = ClientOptions::new([address.to_owned()]);
-    match transport {
-        Transport::Unary => Client::with_options(options).map_err(|error| failed(error.to_string())),
-    }
+    let mut options = ClientOptions::new([address.to_owned()]);
+    options.transport = match transport {
+        Transport::Stream => client::Transport::Stream,
+        Transport::Unary => client::Transport::Calls,
+    };
+    Client::with_options(options).map_err(|error| failed(error.to_string()))
 }
 
 async fn run(
