@@ -46,35 +46,44 @@ impl Connect {
     }
 
     async fn channel(&self) -> Result<Channel, Error> {
-        let uri = if self.address.contains("://") {
-            self.address.clone()
-        } else {
-            format!("http://{}", self.address)
-        };
-        let endpoint = Endpoint::from_shared(uri).map_err(|error| {
-            let message = format!(
-                "{:?} is no address: {error}; give one such as 127.0.0.1:7420",
-                self.address
-            );
-            Error::new(Kind::Usage, message)
-        })?;
-        let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(CALL_TIMEOUT);
-        endpoint.connect().await.map_err(|error| self.unreachable(&error))
+        channel(&self.address).await
     }
+}
 
-    fn unreachable(&self, error: &dyn std::error::Error) -> Error {
-        let mut reason = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            reason = cause.to_string();
-            source = cause.source();
-        }
-        let message = format!(
-            "no coordinator answers at {}: {reason}; start it, or give its address with --address",
-            self.address
-        );
-        Error::new(Kind::Unreachable, message)
+/// A client of what operators call, at this address.
+#[cfg(feature = "bench")]
+pub async fn admin(address: &str) -> Result<AdminClient<Channel>, Error> {
+    Ok(AdminClient::new(channel(address).await?).max_decoding_message_size(ANSWER_BYTES))
+}
+
+async fn channel(address: &str) -> Result<Channel, Error> {
+    let uri = if address.contains("://") {
+        address.to_owned()
+    } else {
+        format!("http://{address}")
+    };
+    let endpoint = Endpoint::from_shared(uri).map_err(|error| {
+        let message = format!("{address:?} is no address: {error}; give one such as 127.0.0.1:7420");
+        Error::new(Kind::Usage, message)
+    })?;
+    let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(CALL_TIMEOUT);
+    endpoint
+        .connect()
+        .await
+        .map_err(|error| unreachable(address, &error))
+}
+
+fn unreachable(address: &str, error: &dyn std::error::Error) -> Error {
+    let mut reason = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        reason = cause.to_string();
+        source = cause.source();
     }
+    let message = format!(
+        "no coordinator answers at {address}: {reason}; start it, or give the address of one that runs"
+    );
+    Error::new(Kind::Unreachable, message)
 }
 
 /// A call that failed: the coordinator's own words, or the transport's.

@@ -2,12 +2,15 @@
 //!
 //! What must never live here: anything that a test of the service would need.
 
+#[cfg(feature = "bench")]
+mod bench;
 mod completions;
 mod connect;
 mod init;
 mod log;
 mod output;
 mod serve;
+mod slow_disk;
 mod status;
 mod tx;
 
@@ -36,6 +39,8 @@ enum Command {
     Tx(tx::Tx),
     #[command(subcommand)]
     Log(log::Log),
+    #[cfg(feature = "bench")]
+    Bench(Box<bench::Bench>),
     Completions(completions::Completions),
 }
 
@@ -48,6 +53,8 @@ impl Cli {
             Command::Status(status) => status.run().await,
             Command::Tx(tx) => tx.run().await,
             Command::Log(log) => log.run().await,
+            #[cfg(feature = "bench")]
+            Command::Bench(bench) => bench.run().await,
             Command::Completions(completions) => completions.run(),
         }
     }

@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use handfast_wal::RealDisk;
 use tracing_subscriber::EnvFilter;
 
+use super::slow_disk::SlowDisk;
 use super::{directory_error, index_directory, init, log_directory};
 use crate::config::{Flags, LogFormat, Logging, Settings};
 use crate::error::{Error, Kind};
@@ -35,6 +37,9 @@ pub struct Serve {
     /// How lines of the log look
     #[arg(long, value_enum)]
     log_format: Option<LogFormat>,
+    /// A test aid: delays each sync of the log, as a slow disk does
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 0, hide = true)]
+    sync_delay_ms: u64,
 }
 
 impl Serve {
@@ -61,7 +66,17 @@ impl Serve {
         let open_index = move |log, last| SledIndex::open(&index, log, last, history);
         let ready_file = self.ready_file.clone();
         let ready = move || announce(address, ready_file.as_deref());
-        let served = service::run(disk, open_index, &settings, listener, ready).await;
+        let served = match self.sync_delay_ms {
+            0 => service::run(disk, open_index, &settings, listener, ready).await,
+            delay_ms => {
+                tracing::warn!(
+                    delay_ms,
+                    "each sync of the log is delayed, as --sync-delay-ms asks"
+                );
+                let disk = SlowDisk::new(disk, Duration::from_millis(delay_ms));
+                service::run(disk, open_index, &settings, listener, ready).await
+            }
+        };
         served.map_err(|error| {
             tracing::error!(kind = ?error.kind, "{error}");
             error.about(path.display())

@@ -3,6 +3,8 @@
 //! Nothing here sleeps where a condition can be awaited; every wait has a bound.
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails, and says where
 
+#[cfg(feature = "bench")]
+mod bench;
 mod command_line;
 mod coordinator;
 mod crashes;
