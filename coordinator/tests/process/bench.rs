@@ -150,7 +150,16 @@ fn a_coordinator_that_runs_is_taken_and_left_running() {
     let (_temporary, data) = data_directory();
     let coordinator = Coordinator::start(&data);
     for _ in 0..2 {
-        let load = ["--clients", "2", "--transport", "unary", "--duration", "0.3", "--warm-up", "0"];
+        let load = [
+            "--clients",
+            "2",
+            "--transport",
+            "unary",
+            "--duration",
+            "0.3",
+            "--warm-up",
+            "0",
+        ];
         let result = measured(&[&load[..], &["--attach", &coordinator.address]].concat());
         let run = &result["runs"][0];
         assert!(
