@@ -26,18 +26,18 @@ impl MemoryIndex {
         }
     }
 
-    /// Drops the oldest beyond the capacity and gives their ids.
-    pub(super) fn evict(&mut self) -> Option<TransactionId> {
+    /// Drops the oldest beyond the capacity, and gives it away.
+    pub(super) fn evict(&mut self) -> Option<FinishedTransaction> {
         if self.by_id.len() <= self.capacity {
             return None;
         }
         let (transaction, finished) = self.by_id.pop_first()?;
-        if let Some(key) = finished.key
-            && self.by_key.get(&key) == Some(&transaction)
+        if let Some(key) = &finished.key
+            && self.by_key.get(key) == Some(&transaction)
         {
-            self.by_key.remove(&key);
+            self.by_key.remove(key);
         }
-        Some(transaction)
+        Some(finished)
     }
 
     /// Enters without dropping the oldest.

@@ -1,5 +1,8 @@
 //! The index on disk, in sled. Reads come from memory; writes are handed to a thread of the runtime, one batch at a time.
 //!
+//! Only what ended under a key is written: the rest is a short history, which memory holds and the log's tail gives back
+//! after a restart. A write into sled costs many times what the whole transaction does.
+//!
 //! ```text
 //!   16 bytes: transaction id ──► the ended transaction (driver/codec)
 //!   "applied"                ──► log id (16 bytes), LSN (8 bytes, big endian): what the entries follow from
@@ -86,7 +89,9 @@ impl SledIndex {
 
     fn evict(&mut self) {
         while let Some(evicted) = self.memory.evict() {
-            self.remember(evicted, None);
+            if evicted.key.is_some() {
+                self.remember(evicted.transaction, None);
+            }
         }
     }
 
@@ -100,8 +105,10 @@ impl SledIndex {
 
 impl Index for SledIndex {
     fn insert(&mut self, finished: FinishedTransaction) {
-        self.memory.enter(finished.clone());
-        self.remember(finished.transaction, Some(finished));
+        if finished.key.is_some() {
+            self.remember(finished.transaction, Some(finished.clone()));
+        }
+        self.memory.enter(finished);
         self.evict();
     }
 

@@ -86,6 +86,22 @@ fn what_was_flushed_is_there_again() {
 }
 
 #[test]
+fn what_has_no_key_costs_no_write() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("index");
+    let unkeyed = FinishedTransaction {
+        key: None,
+        ..finished(2)
+    };
+    let before = with_index(&path, 10, |index| {
+        index.insert(finished(1));
+        index.insert(unkeyed);
+    });
+    assert_eq!(before, [id(1), id(2)]);
+    assert_eq!(with_index(&path, 10, |_| ()), [id(1)]);
+}
+
+#[test]
 fn an_index_ahead_of_its_log_is_moved_aside() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("index");

@@ -9,6 +9,10 @@ mod start;
 
 use clap::{Parser, Subcommand};
 
+/// Frames and branches are many small pieces of memory; this allocator makes less of them than the system's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const EXIT_CODES: &str = "Exit codes:
   0  asked to stop (SIGTERM or SIGINT), and said goodbye
   1  only a person can mend it; the message says what to do
@@ -34,7 +38,7 @@ enum ResourceArguments {
     Postgres(postgres::Arguments),
 }
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     start::logging();
