@@ -5,14 +5,14 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, future, stream};
 use handfast_core::{ExecuteRequest, Outcome, Reply};
 use handfast_proto::convert::transaction_id_bytes;
 use handfast_proto::status::Failure;
 use handfast_proto::v1;
 use handfast_proto::v1::numbered_answer::Answer as WireAnswer;
 use prost::Message;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -34,26 +34,33 @@ pub async fn serve(
     place: OwnedSemaphorePermit,
 ) -> Result<Responses, Failure> {
     let (answers, outgoing) = mpsc::channel(FRAMES_IN_FLIGHT);
-    let stream = driver.stream_id();
-    driver.put(Input::StreamUp { stream, answers }).await?;
+    let number = driver.stream_id();
+    let up = Input::StreamUp {
+        stream: number,
+        answers,
+    };
+    driver.put(up).await?;
     let place = Arc::new(place);
     let window = Arc::new(Semaphore::new(WINDOW));
     let listener = Listener(window.clone());
+    let (farewell, last) = oneshot::channel();
     let reader = Reader {
         driver,
-        stream,
+        stream: number,
         incoming,
         window,
         _place: place.clone(),
     };
-    runtime::spawn(reader.run());
+    runtime::spawn(reader.run(farewell));
     let responses = ReceiverStream::new(outgoing).map(move |answered| {
         let _held = &place;
         listener.0.add_permits(answered.len());
         let answers = answered.into_iter().map(numbered).collect();
         Ok(v1::ExecuteStreamResponse { answers })
     });
-    Ok(Box::pin(responses))
+    // A stream that broke the rules ends with the words that say so.
+    let last = stream::once(last).filter_map(|said: Result<Status, _>| future::ready(said.ok().map(Err)));
+    Ok(Box::pin(responses.chain(last)))
 }
 
 /// The client's ear. Once it is gone, answers give no room back, and the reader must not wait for any.
@@ -75,12 +82,14 @@ struct Reader {
 }
 
 impl Reader {
-    async fn run(mut self) {
+    async fn run(mut self, farewell: oneshot::Sender<Status>) {
         let stream = self.stream;
         let lost = match self.read().await {
             Ok(()) => false,
             Err(why) => {
                 tracing::debug!(stream = stream.0, %why, "a client's stream is lost");
+                // Who is gone hears nothing.
+                let _ = farewell.send(why);
                 true
             }
         };

@@ -13,6 +13,7 @@ mod participant;
 mod requests;
 mod sessions;
 mod starting;
+mod streams;
 
 use std::time::Duration;
 
