@@ -142,7 +142,8 @@ impl Hash for Table {
 
 type Slots = [Option<(TransactionId, Transaction)>];
 
-/// Slots by the hashes of their ids: open addressing with linear probing, at most three quarters full.
+/// Slots by the hashes of their ids: open addressing with linear probing, at most three quarters full. The ids stand in the
+/// slots, so a cell takes 4 bytes; in a map of the standard library it would take 33.
 #[derive(Clone, Debug, Default)]
 struct Index {
     cells: Vec<u32>,

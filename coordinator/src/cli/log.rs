@@ -81,7 +81,10 @@ impl Verify {
         }
         Err(Error::new(
             Kind::ProblemsFound,
-            format!("{} problems were found; see above for what to do", problems.len()),
+            match problems.len() {
+                1 => "1 problem was found; see above for what to do".to_owned(),
+                count => format!("{count} problems were found; see above for what to do"),
+            },
         ))
     }
 }
