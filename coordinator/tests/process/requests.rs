@@ -1,5 +1,6 @@
 //! What clients ask for, and what they get if they ask for what cannot be.
 
+use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use handfast_proto::status::{Failure, Reason};
@@ -25,14 +26,20 @@ pub fn unkeyed(resources: &[&str]) -> v1::ExecuteRequest {
     }
 }
 
-/// The same under a key that expires in an hour of this test's time.
-pub fn keyed(key: &str, resources: &[&str]) -> v1::ExecuteRequest {
+/// When every key of these tests expires. A key is its text and its expiry, so a test that asks again must ask with the same:
+/// looked up once, and not at each call, where a moment could have passed between two of them.
+static KEYS_EXPIRE_AT_MS: LazyLock<u64> = LazyLock::new(|| {
     #[allow(clippy::disallowed_methods)] // the real world's clock is what the coordinator compares with
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    (now + 3600) * 1000
+});
+
+/// The same under a key that expires in an hour.
+pub fn keyed(key: &str, resources: &[&str]) -> v1::ExecuteRequest {
     v1::ExecuteRequest {
         key: Some(v1::IdempotencyKey {
             key: key.to_owned(),
-            expires_at_ms: (now / 3600 + 2) * 3_600_000,
+            expires_at_ms: *KEYS_EXPIRE_AT_MS,
         }),
         ..unkeyed(resources)
     }
