@@ -3,7 +3,10 @@
 //! - [`ledger`]: embedded accounts, on the SDK's journal.
 //! - [`postgres`]: PostgreSQL, on its own prepared transactions.
 
+mod finding;
 #[cfg(feature = "ledger")]
 pub mod ledger;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+
+pub use finding::{Finding, Verdict};

@@ -2,6 +2,7 @@
 //!
 //! What must never live here: anything that a program using the SDK could not do.
 
+mod kinds;
 mod ledger;
 #[cfg(feature = "postgres")]
 mod postgres;
