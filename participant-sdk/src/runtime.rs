@@ -23,9 +23,13 @@ pub const MAX_FRAME_BYTES: usize = 64 << 20;
 
 /// `after` from now; a year from now if that is further than the clock reaches.
 pub fn from_now(after: Duration) -> Instant {
+    later(Instant::now(), after)
+}
+
+/// The time that comes so long after `moment`, or far in the future if there is none.
+pub fn later(moment: Instant, after: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-    let now = Instant::now();
-    now.checked_add(after).unwrap_or_else(|| now + YEAR)
+    moment.checked_add(after).unwrap_or_else(|| moment + YEAR)
 }
 
 /// Starts a task. It ends by itself.

@@ -132,7 +132,7 @@ impl Bench {
             branch,
             work,
             seen: seen(5),
-            timeout: Duration::from_secs(1),
+            deadline: crate::runtime::from_now(Duration::from_secs(1)),
         };
         self.journal.prepare(request, &mut self.outbox);
         self.journal.start();

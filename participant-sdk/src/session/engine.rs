@@ -1,11 +1,11 @@
 //! What stands behind a session: something that promises and obeys.
 
 use std::future::Future;
-use std::time::Duration;
 
 use super::outbox::Outbox;
 use crate::participant::ParticipantError;
 use crate::resource::{BranchKey, Decision, ResourceError, ScanLine, SeenLog, StoreIdentity, Work};
+use crate::runtime::Instant;
 
 /// A prepare, as the session took it from a frame.
 #[derive(Clone, Debug)]
@@ -16,8 +16,8 @@ pub struct PrepareRequest {
     pub work: Work,
     /// What the coordinator's log was when it asked.
     pub seen: SeenLog,
-    /// After this time a vote is of no more use.
-    pub timeout: Duration,
+    /// After this time, counted from the receipt of its frame, a vote is of no more use.
+    pub deadline: Instant,
 }
 
 /// What Hello says.

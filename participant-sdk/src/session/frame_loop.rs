@@ -191,12 +191,12 @@ impl<'a, E: Engine> FrameLoop<'a, E> {
                     operations: prepare.operations,
                 },
             };
-            let timeout = Duration::from_millis(prepare.timeout_ms);
+            let deadline = runtime::later(self.heard_at, Duration::from_millis(prepare.timeout_ms));
             let request = PrepareRequest {
                 branch,
                 work,
                 seen: self.seen,
-                timeout,
+                deadline,
             };
             self.engine.prepare(request, &mut self.session.outbox);
         }

@@ -46,8 +46,8 @@ pub struct Native<R: Resource> {
     running: FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>,
     preparing: BTreeMap<BranchKey, AbortHandle>,
     deciding: BTreeMap<BranchKey, Decision>,
-    /// Each with the end of its time, which runs while it waits.
-    prepares: CallQueue<(Instant, PrepareRequest)>,
+    /// The time of each runs while it waits.
+    prepares: CallQueue<PrepareRequest>,
     decisions: CallQueue<Decision>,
     forgets: Vec<BranchKey>,
     is_forgetting: bool,
@@ -86,17 +86,14 @@ impl<R: Resource> Native<R> {
         self.running.push(Box::pin(call));
     }
 
-    fn run_prepare(&mut self, request: PrepareRequest) {
+    fn run_prepare(&mut self, request: PrepareRequest, timeout: Duration) {
         let (handle, registration) = AbortHandle::new_pair();
         let branch = request.branch;
         self.preparing.insert(branch, handle);
         let resource = self.resource.clone();
         self.run(async move {
             let PrepareRequest {
-                branch,
-                work,
-                seen,
-                timeout,
+                branch, work, seen, ..
             } = request;
             let vote = runtime::timeout(timeout, resource.prepare(branch, work, seen, timeout));
             match Abortable::new(vote, registration).await {
@@ -220,8 +217,7 @@ impl<R: Resource> Engine for Native<R> {
             return;
         }
         if !self.preparing.contains_key(&branch) && !self.deciding.contains_key(&branch) {
-            let deadline = runtime::from_now(request.timeout);
-            self.prepares.push(branch, (deadline, request));
+            self.prepares.push(branch, request);
         }
     }
 
@@ -267,12 +263,12 @@ impl<R: Resource> Engine for Native<R> {
             self.run_decision(branch, decision);
         }
         while self.preparing.len() < self.concurrency.prepares
-            && let Some((_, (deadline, request))) = self.prepares.pop()
+            && let Some((_, request)) = self.prepares.pop()
         {
-            let timeout = deadline.saturating_duration_since(Instant::now());
+            let timeout = request.deadline.saturating_duration_since(Instant::now());
             // Nobody wants a vote any more: the coordinator aborts, or has aborted.
             if !timeout.is_zero() {
-                self.run_prepare(PrepareRequest { timeout, ..request });
+                self.run_prepare(request, timeout);
             }
         }
         if !self.is_forgetting {

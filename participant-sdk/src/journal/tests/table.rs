@@ -65,7 +65,7 @@ async fn a_frame_of_prepares_costs_one_batch() {
             branch: branch(number),
             work,
             seen: seen(5),
-            timeout: Duration::from_secs(1),
+            deadline: crate::runtime::from_now(Duration::from_secs(1)),
         };
         bench.journal.prepare(request, &mut bench.outbox);
     }
