@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bank_transfer::processes::{Process, free_port};
+use bank_transfer::processes::Process;
 use bank_transfer::run::{agent_arguments, coordinator_arguments, status, until_connected};
 use bank_transfer::side::{Side, Sides};
 use bank_transfer::transfers::{Name, account};
 use handfast_participant::{Client, Outcome, Transaction};
+use handfast_servers::free_port;
 use hdrhistogram::Histogram;
 
 const ACCOUNTS: u16 = 10_000;
@@ -37,8 +38,7 @@ fn main() {
 }
 
 async fn measure(dir: &Path) {
-    let mut rng = fastrand::Rng::new();
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(&mut rng).unwrap()));
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
     let sides = Rc::new(Sides(Name::BOTH.map(|name| Side::Ledger {
         dir: dir.join(name.as_str()),
     })));

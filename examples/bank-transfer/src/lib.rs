@@ -9,7 +9,6 @@ pub mod bare;
 pub mod checker;
 pub mod clients;
 pub mod options;
-pub mod postgres_server;
 pub mod processes;
 pub mod report;
 pub mod roles;

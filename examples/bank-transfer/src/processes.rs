@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -157,16 +156,4 @@ impl Drop for Process {
             let _ = child.wait();
         }
     }
-}
-
-/// A free loopback port outside the range from which the system gives ports to outgoing connections, so that it is still
-/// free when its process is started again.
-pub fn free_port(seed: &mut fastrand::Rng) -> anyhow::Result<u16> {
-    for _ in 0..1000 {
-        let port = seed.u16(20_000..32_000);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    bail!("no free port between 20000 and 32000 on 127.0.0.1")
 }

@@ -14,13 +14,13 @@ use anyhow::{Context, bail, ensure};
 use handfast_participant::Client;
 use handfast_proto::v1::admin_client::AdminClient;
 use handfast_proto::v1::{StatusRequest, StatusResponse};
+use handfast_servers::{PostgresServer, free_port};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::checker::judge;
 use crate::clients::{self, Asked, Work};
 use crate::options::{Mode, Options};
-use crate::postgres_server::PostgresServer;
-use crate::processes::{Process, free_port};
+use crate::processes::Process;
 use crate::report::Report;
 use crate::roles;
 use crate::side::{Side, Sides};
@@ -35,6 +35,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How much a transfer moves, in minor units.
 const AMOUNTS: RangeInclusive<i64> = 1..=100;
 
+/// Slots for prepared transactions, and connections of all clients, agents that were killed included.
+pub const POSTGRES_SETTINGS: [&str; 2] = ["max_prepared_transactions=256", "max_connections=200"];
+
 /// Keys outlive the longest run.
 const KEYS_LIVE: Duration = Duration::from_secs(24 * 3600);
 
@@ -42,6 +45,8 @@ const KEYS_LIVE: Duration = Duration::from_secs(24 * 3600);
 struct Cast {
     processes: Vec<Process>,
     server: Option<PostgresServer>,
+    server_kills: u64,
+    server_restarts: u64,
 }
 
 pub fn demonstrate(options: &Options) -> anyhow::Result<Report> {
@@ -95,19 +100,24 @@ fn keep(temporary: tempfile::TempDir, dir: &Path) -> String {
 fn with_coordinator(
     options: &Options,
     dir: &Path,
-    mut rng: fastrand::Rng,
+    rng: fastrand::Rng,
     source: Source,
 ) -> anyhow::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(&mut rng)?));
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
     let server = match options.postgres.as_deref() {
-        Some("start") => Some(PostgresServer::start(dir, free_port(&mut rng)?)?),
+        Some("start") => Some(PostgresServer::start_in(
+            &dir.join("postgres"),
+            &POSTGRES_SETTINGS,
+        )?),
         _ => None,
     };
     let right = match (&server, &options.postgres) {
-        (Some(server), _) => Side::Postgres { url: server.url() },
+        (Some(server), _) => Side::Postgres {
+            url: server.url("postgres"),
+        },
         (None, Some(url)) => Side::Postgres { url: url.clone() },
         (None, None) => Side::Ledger {
             dir: dir.join("right"),
@@ -127,7 +137,7 @@ fn with_coordinator(
         let arguments = agent_arguments(name, sides.get(name), address, options.accounts);
         processes.push(Process::start(name.as_str(), arguments, dir)?);
     }
-    let mut cast = Cast { processes, server };
+    let mut cast = Cast::new(processes, server);
     runtime.block_on(until_connected(address, &mut cast.processes))?;
 
     let total_before = 2 * i64::from(options.accounts) * OPENING_BALANCE;
@@ -203,13 +213,13 @@ fn with_coordinator(
 fn without_coordinator(
     options: &Options,
     dir: &Path,
-    mut rng: fastrand::Rng,
+    rng: fastrand::Rng,
     source: Source,
 ) -> anyhow::Result<Report> {
     let mut processes = Vec::new();
     let mut addresses = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); 2];
     for name in Name::BOTH {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(&mut rng)?));
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         addresses[name as usize] = address;
         let mut arguments = role(roles::BARE_STORE);
         arguments.extend(["--data-dir".into(), dir.join(name.as_str()).into()]);
@@ -236,10 +246,7 @@ fn without_coordinator(
     let asked = Mutex::new(Vec::<Asked>::new());
     let stop = Arc::new(AtomicBool::new(false));
     let nemesis = start_nemesis(
-        Cast {
-            processes,
-            server: None,
-        },
+        Cast::new(processes, None),
         rng,
         options.kill_every_ms,
         stop.clone(),
@@ -299,7 +306,7 @@ fn without_coordinator(
 /// Kills at random, starts again after a while, and hands everything back running.
 fn start_nemesis(
     mut cast: Cast,
-    mut rng: fastrand::Rng,
+    rng: fastrand::Rng,
     kill_every_ms: u64,
     stop: Arc<AtomicBool>,
 ) -> std::thread::JoinHandle<anyhow::Result<Cast>> {
@@ -321,9 +328,12 @@ fn start_nemesis(
                 }
                 None => {
                     if let Some(server) = &mut cast.server {
+                        server.check()?;
                         server.kill()?;
+                        cast.server_kills += 1;
                         wait(&stop, pause_ms);
                         server.restart()?;
+                        cast.server_restarts += 1;
                     }
                 }
             }
@@ -341,6 +351,15 @@ fn wait(stop: &AtomicBool, ms: u64) {
 }
 
 impl Cast {
+    fn new(processes: Vec<Process>, server: Option<PostgresServer>) -> Self {
+        Cast {
+            processes,
+            server,
+            server_kills: 0,
+            server_restarts: 0,
+        }
+    }
+
     fn tally(&self) -> Report {
         let mut kills: Vec<(String, u64)> = self
             .processes
@@ -348,9 +367,9 @@ impl Cast {
             .map(|process| (process.name.to_owned(), process.kills))
             .collect();
         let mut recoveries = self.processes.iter().map(|process| process.restarts).sum();
-        if let Some(server) = &self.server {
-            kills.push(("postgres".to_owned(), server.kills));
-            recoveries += server.restarts;
+        if self.server.is_some() {
+            kills.push(("postgres".to_owned(), self.server_kills));
+            recoveries += self.server_restarts;
         }
         Report {
             kills,

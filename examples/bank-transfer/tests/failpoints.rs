@@ -16,13 +16,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bank_transfer::checker::judge;
 use bank_transfer::clients::{self, Told, Work};
-use bank_transfer::processes::{Process, free_port};
+use bank_transfer::processes::Process;
 use bank_transfer::report::Report;
 use bank_transfer::run::{agent_arguments, coordinator_arguments, until_connected, until_settled};
 use bank_transfer::side::{Side, Sides};
 use bank_transfer::transfers::{Name, OPENING_BALANCE, Source};
 use handfast_coordinator::failpoint::{Point, VARIABLE};
 use handfast_participant::{Client, failpoint};
+use handfast_servers::free_port;
 
 const ACCOUNTS: u16 = 8;
 const CLIENTS: usize = 4;
@@ -43,8 +44,7 @@ struct Stage {
 /// A coordinator and two ledgers; `armed` dies at `point`.
 fn stage(armed: &'static str, point: &str) -> Stage {
     let dir = tempfile::tempdir().unwrap();
-    let mut rng = fastrand::Rng::new();
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(&mut rng).unwrap()));
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
     let sides = Sides(Name::BOTH.map(|name| Side::Ledger {
         dir: dir.path().join(name.as_str()),
     }));

@@ -2,9 +2,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use handfast_participant::{Completion, Decision, Resource, ScanPhase, Vote, Work};
+use handfast_servers::PostgresServer;
 use tokio::time::{Instant, timeout};
 
-use super::postgres_server::PostgresServer;
 use super::{Bank, LIMIT, PREPARED, add, branch, gid, open, prepare, refused, seen, sql};
 
 /// What must not depend on anything that hangs ends within this.
@@ -12,7 +12,9 @@ const PROMPT: Duration = Duration::from_secs(4);
 
 #[tokio::test]
 async fn without_a_free_slot_the_vote_is_a_retryable_no() {
-    let bank = Bank::on(Arc::new(PostgresServer::start(&["max_prepared_transactions=1"])));
+    let bank = Bank::on(Arc::new(
+        PostgresServer::start(&["max_prepared_transactions=1"]).unwrap(),
+    ));
     let resource = bank.open().await;
     let (first, second) = (branch(), branch());
     assert_eq!(prepare(&resource, first, &add("alice", 1)).await, PREPARED);

@@ -17,19 +17,17 @@ mod crash;
 mod hindrance;
 mod interactive;
 mod opening;
-#[path = "../support/postgres_server.rs"]
-mod postgres_server;
 mod scanning;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use handfast_participant::ids::{BranchId, Epoch, InstanceId, LogId, Partition, TransactionId};
 use handfast_participant::resources::postgres::tokio_postgres::{self, Client, NoTls};
 use handfast_participant::resources::postgres::{Parameter, PostgresOptions, PostgresResource, SqlOperation};
 use handfast_participant::{BranchKey, Refusal, Resource, SeenLog, Vote, Work};
-use postgres_server::PostgresServer;
+use handfast_servers::PostgresServer;
 
 const LOG: LogId = LogId(0x10);
 /// Long enough for a busy machine, short enough for a test that hangs.
@@ -44,16 +42,14 @@ struct Bank {
 
 impl Bank {
     fn new() -> Self {
-        Self::on(PostgresServer::shared())
+        Self::on(shared_server())
     }
 
     fn on(server: Arc<PostgresServer>) -> Self {
-        let database = server.create_database();
-        server.psql(
-            &database,
-            "CREATE TABLE accounts (id text PRIMARY KEY, balance bigint NOT NULL CHECK (balance >= 0)); \
-             INSERT INTO accounts VALUES ('alice', 100), ('bob', 100)",
-        );
+        let database = server.create_database().unwrap();
+        let accounts = "CREATE TABLE accounts (id text PRIMARY KEY, balance bigint NOT NULL CHECK (balance >= 0)); \
+                        INSERT INTO accounts VALUES ('alice', 100), ('bob', 100)";
+        server.psql(&database, accounts).unwrap();
         Bank { server, database }
     }
 
@@ -62,7 +58,7 @@ impl Bank {
     }
 
     fn sql(&self, sql: &str) -> String {
-        self.server.psql(&self.database, sql)
+        self.server.psql(&self.database, sql).unwrap()
     }
 
     fn balance(&self, id: &str) -> i64 {
@@ -109,6 +105,17 @@ impl Bank {
         );
         until(|| self.sql(&sql) == backends.to_string()).await;
     }
+}
+
+/// The server that all tests of this binary share; stopped when the last of them ends.
+fn shared_server() -> Arc<PostgresServer> {
+    static SHARED: Mutex<Weak<PostgresServer>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.upgrade().unwrap_or_else(|| {
+        let server = Arc::new(PostgresServer::start(&["max_prepared_transactions=64"]).unwrap());
+        *shared = Arc::downgrade(&server);
+        server
+    })
 }
 
 fn options(url: &str) -> PostgresOptions {
