@@ -10,8 +10,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use bank_transfer::processes::Process;
-use bank_transfer::run::{POSTGRES_SETTINGS, coordinator_arguments, status};
+use bank_transfer::run::POSTGRES_SETTINGS;
+use demonstration::coordinator::{self, status};
+use demonstration::processes::Process;
 use handfast_coordinator::failpoint::{Point, VARIABLE};
 use handfast_participant::Handle;
 use handfast_participant::client::ActiveTransaction;
@@ -50,7 +51,7 @@ impl Shop {
 
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
         let program = PathBuf::from(env!("CARGO_BIN_EXE_bank-transfer"));
-        let arguments = coordinator_arguments(dir.path(), address);
+        let arguments = coordinator::arguments(dir.path(), address);
         let coordinator =
             Process::start_program(program, "coordinator", arguments, variables, dir.path()).unwrap();
 

@@ -1,4 +1,4 @@
-//! The processes of the demonstration: started, killed with SIGKILL, and started again, by id.
+//! The processes of a demonstration: started, killed with SIGKILL, and started again, by id.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
