@@ -6,6 +6,7 @@
 //!                                ├─ scan                                            what is in doubt
 //!                                ├─ interactive                                     branches joined step by step
 //!                                └─ preconditions, schema, identity                 what must hold, and who this is
+//!  check                                                                             the same, without changing anything
 //!  below all: connection, backends, running, gid, failure, options
 //! ```
 //!
@@ -25,6 +26,7 @@
 //! no.
 
 mod backends;
+mod check;
 mod connection;
 mod failure;
 mod finish;
@@ -61,6 +63,7 @@ use crate::resource::{
     BranchKey, Completion, Decision, Refusal, Resource, ResourceError, ScanLine, SeenLog, StoreIdentity,
     Vote, Work,
 };
+use crate::resources::Finding;
 use options::CALL_LIMIT;
 use running::Running;
 use session::Session;
@@ -100,6 +103,11 @@ impl PostgresResource {
     /// How long the oldest branch has been prepared, as of the last scan; zero if there was none.
     pub fn oldest_prepared(&self) -> Duration {
         Duration::from_millis(self.0.oldest_prepared.load(Relaxed))
+    }
+
+    /// Looks at every precondition on a connection of its own, and changes nothing. It need not be open.
+    pub async fn check(&self) -> Vec<Finding> {
+        check::check(&self.0.options).await
     }
 
     fn session(&self) -> Result<Arc<Session>, ResourceError> {
