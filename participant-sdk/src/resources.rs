@@ -8,5 +8,7 @@ mod finding;
 pub mod ledger;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "postgres")]
+pub mod sql;
 
 pub use finding::{Finding, Verdict};

@@ -11,6 +11,7 @@
     reason = "real servers are waited for in real time"
 )]
 
+mod mariadb;
 mod postgres;
 mod process;
 
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
+pub use mariadb::MariadbServer;
 pub use postgres::PostgresServer;
 pub use process::ServerProcess;
 

@@ -1,4 +1,5 @@
-//! Which branch is being worked on by which backend, over all sessions of this process.
+//! Which branch is being worked on by which backend (a server's process or thread, whatever tells one connection of ours from
+//! all others), over all sessions of this process.
 //!
 //! ```text
 //!   begin ──► live ──settle──► (forgotten: the transaction is prepared or rolled back)
@@ -13,41 +14,49 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::connection::Backend;
-use super::options::MAX_ABANDONED;
 use crate::resource::BranchKey;
 
-/// The register.
-#[derive(Default)]
-pub(super) struct Running(Mutex<Register>);
+/// The most leftovers of broken-off work that are kept in mind, oldest dropped first.
+const MAX_ABANDONED: usize = 1_024;
 
-#[derive(Default)]
-struct Register {
-    live: BTreeMap<BranchKey, Live>,
-    abandoned: VecDeque<(BranchKey, Backend)>,
+/// The register.
+pub(in crate::resources) struct Running<B>(Mutex<Register<B>>);
+
+struct Register<B> {
+    live: BTreeMap<BranchKey, Live<B>>,
+    abandoned: VecDeque<(BranchKey, B)>,
 }
 
-struct Live {
-    backend: Option<Backend>,
+struct Live<B> {
+    backend: Option<B>,
     doomed: bool,
     ended: watch::Receiver<()>,
 }
 
 /// Work on one branch, for as long as anybody holds it. Dropped without [`RunningWork::settle`], it counts as abandoned.
-pub(super) struct RunningWork {
-    register: Arc<Running>,
+pub(in crate::resources) struct RunningWork<B> {
+    register: Arc<Running<B>>,
     branch: BranchKey,
     settled: AtomicBool,
     _ends: watch::Sender<()>,
 }
 
-impl Running {
-    fn lock(&self) -> MutexGuard<'_, Register> {
+impl<B> Default for Running<B> {
+    fn default() -> Self {
+        Running(Mutex::new(Register {
+            live: BTreeMap::new(),
+            abandoned: VecDeque::new(),
+        }))
+    }
+}
+
+impl<B> Running<B> {
+    fn lock(&self) -> MutexGuard<'_, Register<B>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins work on a branch; waits while other work on the same branch goes on (a Prepare that was delivered twice).
-    pub async fn begin(self: &Arc<Self>, branch: BranchKey) -> Arc<RunningWork> {
+    pub async fn begin(self: &Arc<Self>, branch: BranchKey) -> Arc<RunningWork<B>> {
         loop {
             match self.try_begin(branch) {
                 Ok(work) => return work,
@@ -57,7 +66,10 @@ impl Running {
     }
 
     /// Begins work on a branch, or gives what closes when the work that goes on has ended.
-    pub fn try_begin(self: &Arc<Self>, branch: BranchKey) -> Result<Arc<RunningWork>, watch::Receiver<()>> {
+    pub fn try_begin(
+        self: &Arc<Self>,
+        branch: BranchKey,
+    ) -> Result<Arc<RunningWork<B>>, watch::Receiver<()>> {
         let mut locked = self.lock();
         if let Some(live) = locked.live.get(&branch) {
             return Err(live.ended.clone());
@@ -80,29 +92,6 @@ impl Running {
         }))
     }
 
-    /// The branch is to end now: the backend to end, if work on it goes on or was abandoned.
-    pub fn doom(&self, branch: BranchKey) -> Vec<Backend> {
-        let mut register = self.lock();
-        let abandoned = register.abandoned.iter().filter(|(key, _)| *key == branch);
-        let mut backends: Vec<Backend> = abandoned.map(|(_, backend)| backend.clone()).collect();
-        if let Some(live) = register.live.get_mut(&branch) {
-            live.doomed = true;
-            backends.extend(live.backend.clone());
-        }
-        backends
-    }
-
-    /// All that were left alone, oldest first.
-    pub fn abandoned(&self) -> Vec<(BranchKey, Backend)> {
-        self.lock().abandoned.iter().cloned().collect()
-    }
-
-    /// Of those that were left alone, only these backends still live.
-    pub fn still_alive(&self, alive: &[Backend], asked: &[(BranchKey, Backend)]) {
-        let gone = |entry: &(BranchKey, Backend)| asked.contains(entry) && !alive.contains(&entry.1);
-        self.lock().abandoned.retain(|entry| !gone(entry));
-    }
-
     /// The branches on which work goes on or may go on.
     pub fn branches(&self) -> Vec<BranchKey> {
         let register = self.lock();
@@ -115,16 +104,44 @@ impl Running {
     }
 }
 
-impl RunningWork {
+impl<B: Clone + PartialEq> Running<B> {
+    /// The branch is to end now: the backend to end, if work on it goes on or was abandoned.
+    pub fn doom(&self, branch: BranchKey) -> Vec<B> {
+        let mut register = self.lock();
+        let abandoned = register.abandoned.iter().filter(|(key, _)| *key == branch);
+        let mut backends: Vec<B> = abandoned.map(|(_, backend)| backend.clone()).collect();
+        if let Some(live) = register.live.get_mut(&branch) {
+            live.doomed = true;
+            backends.extend(live.backend.clone());
+        }
+        backends
+    }
+
+    /// All that were left alone, oldest first.
+    pub fn abandoned(&self) -> Vec<(BranchKey, B)> {
+        self.lock().abandoned.iter().cloned().collect()
+    }
+
+    /// Of those that were left alone, only these backends still live.
+    pub fn still_alive(&self, alive: &[B], asked: &[(BranchKey, B)]) {
+        let gone = |entry: &(BranchKey, B)| asked.contains(entry) && !alive.contains(&entry.1);
+        self.lock().abandoned.retain(|entry| !gone(entry));
+    }
+}
+
+impl<B> RunningWork<B> {
     /// Says which backend does the work.
-    pub fn runs_on(&self, backend: Backend) {
+    pub fn runs_on(&self, backend: B) {
         if let Some(live) = self.register.lock().live.get_mut(&self.branch) {
             live.backend = Some(backend);
         }
     }
 
     /// Which backend does the work, once it is known.
-    pub fn backend(&self) -> Option<Backend> {
+    pub fn backend(&self) -> Option<B>
+    where
+        B: Clone,
+    {
         self.register
             .lock()
             .live
@@ -143,7 +160,7 @@ impl RunningWork {
     }
 }
 
-impl Drop for RunningWork {
+impl<B> Drop for RunningWork<B> {
     fn drop(&mut self) {
         if self.settled.load(Relaxed) {
             return;

@@ -1,6 +1,7 @@
 //! What a one-shot branch does: statements with parameters, as bytes of an operation.
 //!
-//! The encoding is JSON with a version, so that any language can write it:
+//! The encoding is JSON with a version, so that any language can write it, and the same for every database; how a statement
+//! names its parameters is the database's own business (`$1` in PostgreSQL, `?` in MariaDB):
 //!
 //! ```json
 //! {"handfast_sql": 1, "statements": [
@@ -22,7 +23,7 @@ use crate::resource::Refusal;
 pub const OPERATION_VERSION: u32 = 1;
 /// The most statements of one operation.
 pub const MAX_STATEMENTS: usize = 1_000;
-/// The most parameters of one statement: what the wire protocol of PostgreSQL can count.
+/// The most parameters of one statement: what the wire protocols of PostgreSQL and MariaDB can count.
 pub const MAX_PARAMETERS: usize = 65_535;
 
 /// What a one-shot branch does: its statements, in one transaction, in order.
@@ -36,9 +37,9 @@ pub struct SqlOperation {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Statement {
-    /// The text, with `$1`, `$2` … for the parameters.
+    /// The text, with the database's own signs for the parameters: `$1`, `$2` … or `?`.
     pub sql: String,
-    /// The values for `$1`, `$2` …
+    /// The values for them, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub params: Vec<Parameter>,
     /// Refuse unless the statement changed, or returned, exactly so many rows.
@@ -100,7 +101,8 @@ impl SqlOperation {
             .into()
     }
 
-    /// Back from bytes; what cannot be read or may not run is refused in words.
+    /// Back from bytes; what cannot be read is refused in words. Whether the statements may run in a branch is asked of the
+    /// database that they are meant for.
     pub fn decode(bytes: &[u8]) -> Result<Self, Refusal> {
         let malformed = |what: String| Refusal::permanent("MALFORMED_OPERATION", what);
         let version: Version = serde_json::from_slice(bytes).map_err(|error| {
@@ -122,8 +124,12 @@ impl SqlOperation {
                 encoded.statements.len()
             )));
         }
-        for statement in &encoded.statements {
-            check(&statement.sql, statement.params.len())?;
+        if let Some(statement) = encoded
+            .statements
+            .iter()
+            .find(|statement| statement.params.len() > MAX_PARAMETERS)
+        {
+            return Err(too_many_parameters(statement.params.len()));
         }
         Ok(SqlOperation {
             statements: encoded.statements,
@@ -131,86 +137,12 @@ impl SqlOperation {
     }
 }
 
-/// Statements that would end or leave the branch's transaction, or that it could not be prepared with. PostgreSQL knows a
-/// statement by its first word, and takes one statement at a time here, so looking at that word misses none.
-const NOT_IN_A_BRANCH: [&str; 14] = [
-    "ABORT",
-    "BEGIN",
-    "COMMIT",
-    "COPY",
-    "DEALLOCATE",
-    "END",
-    "LISTEN",
-    "NOTIFY",
-    "PREPARE",
-    "RELEASE",
-    "ROLLBACK",
-    "SAVEPOINT",
-    "START",
-    "UNLISTEN",
-];
-
-/// Refuses what cannot be part of a branch.
-pub(super) fn check(sql: &str, params: usize) -> Result<(), Refusal> {
-    if params > MAX_PARAMETERS {
-        return Err(Refusal::permanent(
-            "MALFORMED_OPERATION",
-            format!("a statement has at most {MAX_PARAMETERS} parameters, not {params}"),
-        ));
-    }
-    let word = first_word(sql);
-    if NOT_IN_A_BRANCH
-        .iter()
-        .any(|refused| word.eq_ignore_ascii_case(refused))
-    {
-        return Err(Refusal::permanent(
-            "STATEMENT_NOT_ALLOWED",
-            format!(
-                "{} cannot be part of a branch: the coordinator begins and ends its transaction, and PostgreSQL prepares \
-                 none that listens or notifies",
-                word.to_ascii_uppercase()
-            ),
-        ));
-    }
-    Ok(())
-}
-
-/// The first word, past spaces, semicolons and comments (which nest).
-fn first_word(sql: &str) -> &str {
-    let mut rest = sql;
-    loop {
-        rest = rest.trim_start_matches(|c: char| c.is_whitespace() || c == ';' || c == '\u{b}');
-        if let Some(comment) = rest.strip_prefix("--") {
-            rest = comment.find(['\n', '\r']).map_or("", |end| &comment[end..]);
-        } else if rest.starts_with("/*") {
-            rest = after_block_comment(rest);
-        } else {
-            let end = rest
-                .find(|c: char| !c.is_ascii_alphabetic())
-                .unwrap_or(rest.len());
-            return &rest[..end];
-        }
-    }
-}
-
-fn after_block_comment(sql: &str) -> &str {
-    let (mut depth, mut at) = (0, 0);
-    while at < sql.len() {
-        let rest = &sql.as_bytes()[at..];
-        if rest.starts_with(b"/*") {
-            depth += 1;
-            at += 2;
-        } else if rest.starts_with(b"*/") {
-            depth -= 1;
-            at += 2;
-            if depth == 0 {
-                return &sql[at..];
-            }
-        } else {
-            at += 1;
-        }
-    }
-    ""
+/// More parameters than the wire can count.
+pub(in crate::resources) fn too_many_parameters(params: usize) -> Refusal {
+    Refusal::permanent(
+        "MALFORMED_OPERATION",
+        format!("a statement has at most {MAX_PARAMETERS} parameters, not {params}"),
+    )
 }
 
 #[cfg(test)]
