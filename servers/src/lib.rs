@@ -11,6 +11,7 @@
     reason = "real servers are waited for in real time"
 )]
 
+pub mod kafka;
 mod process;
 
 use std::net::TcpListener;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+pub use kafka::KafkaBroker;
 pub use process::ServerProcess;
 
 /// How often a starting server is asked whether it is ready.
