@@ -1,9 +1,12 @@
 //! Ready-made resources, one feature each.
 //!
+//! - [`kafka`]: Apache Kafka, on its own transactions and a journal that is a topic of the same cluster.
 //! - [`ledger`]: embedded accounts, on the SDK's journal.
 //! - [`postgres`]: PostgreSQL, on its own prepared transactions.
 
 mod finding;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "ledger")]
 pub mod ledger;
 #[cfg(feature = "postgres")]

@@ -11,6 +11,7 @@
     reason = "real servers are waited for in real time"
 )]
 
+pub mod kafka;
 mod mariadb;
 mod postgres;
 mod process;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
+pub use kafka::KafkaBroker;
 pub use mariadb::MariadbServer;
 pub use postgres::PostgresServer;
 pub use process::ServerProcess;
