@@ -81,6 +81,11 @@ impl KafkaBroker {
         self.process.take().context("the broker does not run")?.kill()
     }
 
+    /// Fails if it has ended by itself: it must not.
+    pub fn check(&mut self) -> anyhow::Result<()> {
+        self.process.as_mut().map_or(Ok(()), ServerProcess::check)
+    }
+
     /// Ends it in order.
     pub fn stop(&mut self) {
         self.process = None;

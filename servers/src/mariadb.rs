@@ -125,6 +125,11 @@ impl MariadbServer {
         self.process.take().context("the server does not run")?.kill()
     }
 
+    /// Fails if it has ended by itself: it must not.
+    pub fn check(&mut self) -> anyhow::Result<()> {
+        self.process.as_mut().map_or(Ok(()), ServerProcess::check)
+    }
+
     /// Stops the server in order, and waits for that.
     pub fn stop(&mut self) {
         self.process = None;

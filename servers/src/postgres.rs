@@ -181,16 +181,7 @@ impl PostgresServer {
 
     /// Fails if it has ended by itself: it must not.
     pub fn check(&mut self) -> anyhow::Result<()> {
-        let ended = match &mut self.process {
-            Some(process) => process.has_ended()?,
-            None => false,
-        };
-        ensure!(
-            !ended,
-            "PostgreSQL ended by itself; see {}",
-            self.folder.join("log").display()
-        );
-        Ok(())
+        self.process.as_mut().map_or(Ok(()), ServerProcess::check)
     }
 
     /// Makes the next start that of a standby.

@@ -3,7 +3,7 @@
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wait_until;
@@ -31,6 +31,14 @@ impl ServerProcess {
     /// Whether it has ended by itself.
     pub fn has_ended(&mut self) -> anyhow::Result<bool> {
         Ok(self.child.try_wait()?.is_some())
+    }
+
+    /// Fails if it has ended by itself: it must not.
+    pub fn check(&mut self) -> anyhow::Result<()> {
+        match self.child.try_wait()? {
+            Some(status) => bail!("the server ended by itself ({status}); see its log"),
+            None => Ok(()),
+        }
     }
 
     /// Its process id.

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
-use handfast_servers::PostgresServer;
+use handfast_servers::{KafkaBroker, MariadbServer, PostgresServer};
 
 use crate::processes::Process;
 
@@ -59,19 +59,25 @@ impl Victim for Process {
     }
 }
 
-impl Victim for PostgresServer {
-    fn check(&mut self) -> anyhow::Result<()> {
-        PostgresServer::check(self)
-    }
+macro_rules! victims {
+    ($($server:ty),*) => {$(
+        impl Victim for $server {
+            fn check(&mut self) -> anyhow::Result<()> {
+                <$server>::check(self)
+            }
 
-    fn kill(&mut self) -> anyhow::Result<()> {
-        PostgresServer::kill(self)
-    }
+            fn kill(&mut self) -> anyhow::Result<()> {
+                <$server>::kill(self)
+            }
 
-    fn restart(&mut self) -> anyhow::Result<()> {
-        PostgresServer::restart(self)
-    }
+            fn restart(&mut self) -> anyhow::Result<()> {
+                <$server>::restart(self)
+            }
+        }
+    )*};
 }
+
+victims!(KafkaBroker, MariadbServer, PostgresServer);
 
 /// How a storm blows.
 #[derive(Clone, Copy, Debug)]
