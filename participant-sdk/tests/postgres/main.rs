@@ -1,6 +1,7 @@
 //! `PostgresResource` against a real server.
 //!
 //! - `agent`: the ready-made process
+//! - `checking`: what looking at a database finds
 //! - `branches`: votes, decisions, markers, fences
 //! - `hindrance`: locks, hung work, full slots, more work than connections
 //! - `interactive`: branches that are joined step by step
@@ -13,6 +14,7 @@
 #[cfg(feature = "agent")]
 mod agent;
 mod branches;
+mod checking;
 mod crash;
 mod hindrance;
 mod interactive;

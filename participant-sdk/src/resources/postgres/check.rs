@@ -22,11 +22,13 @@ pub(super) async fn check(options: &PostgresOptions) -> Vec<Finding> {
     let looked = timeout(CALL_LIMIT, look(options, &mut findings)).await;
     match looked {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => findings.push(Finding::broken(
-            "PostgreSQL",
-            "cannot be looked at",
-            error.message,
-        )),
+        Ok(Err(ResourceError { message, permanent })) => {
+            let todo = match permanent {
+                true => "mend that, and check again",
+                false => "see that the server runs at the host and port of the URL, and check again",
+            };
+            findings.push(Finding::broken("PostgreSQL", message, todo));
+        }
         Err(_) => findings.push(Finding::broken(
             "PostgreSQL",
             format!("no answer within {CALL_LIMIT:?}"),
@@ -112,7 +114,7 @@ async fn connections(client: &Client, options: &PostgresOptions) -> Result<Findi
 async fn standbys(client: &Client) -> Result<Finding, tokio_postgres::Error> {
     let row = client
         .query_typed_one(
-            "SELECT (SELECT count(*) FROM pg_stat_replication WHERE backend_type = 'walsender'), \
+            "SELECT (SELECT count(*) FROM pg_stat_replication WHERE state IS DISTINCT FROM 'backup'), \
              current_setting('synchronous_standby_names')",
             &[],
         )
