@@ -5,6 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -35,6 +36,18 @@ pub struct PostgresServer {
 }
 
 impl PostgresServer {
+    /// The server that all tests of one binary share, each with a database of its own in it; stopped when the last of them ends.
+    pub fn shared() -> anyhow::Result<Arc<Self>> {
+        static SHARED: Mutex<Weak<PostgresServer>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(server) = shared.upgrade() {
+            return Ok(server);
+        }
+        let server = Arc::new(Self::start(&["max_prepared_transactions=64"])?);
+        *shared = Arc::downgrade(&server);
+        Ok(server)
+    }
+
     /// A server in a temporary folder, with these settings (`name=value`). Everybody on this machine is let in.
     pub fn start(settings: &[&str]) -> anyhow::Result<Self> {
         Self::start_temporary(settings, None)

@@ -3,8 +3,8 @@ use std::process::Output;
 use serde_json::Value;
 
 use super::coordinator::Coordinator;
-use super::postgres_server::PostgresServer;
 use super::process::AgentFile;
+use handfast_servers::PostgresServer;
 
 /// Nobody listens there.
 const NOBODY: &str = "127.0.0.1:1";
@@ -15,8 +15,8 @@ fn said(output: &Output) -> String {
 
 #[tokio::test]
 async fn what_holds_is_told_and_nothing_is_changed() {
-    let (server, coordinator) = (PostgresServer::shared(), Coordinator::start().await);
-    let database = server.create_database();
+    let (server, coordinator) = (PostgresServer::shared().unwrap(), Coordinator::start().await);
+    let database = server.create_database().unwrap();
     let file = AgentFile::new(&coordinator.address).with_ledger("left").with(
         "postgres",
         "orders",
@@ -57,17 +57,19 @@ async fn what_holds_is_told_and_nothing_is_changed() {
                 "what": "fsync", "found": "on", "verdict": "holds", "todo": null
             }))
     );
-    let schemas = server.psql(
-        &database,
-        "SELECT count(*) FROM pg_namespace WHERE nspname = 'handfast'",
-    );
+    let schemas = server
+        .psql(
+            &database,
+            "SELECT count(*) FROM pg_namespace WHERE nspname = 'handfast'",
+        )
+        .unwrap();
     assert_eq!(schemas, "0");
     assert!(!file.path("left").exists());
 }
 
 #[test]
 fn what_is_broken_is_told_with_what_to_do_and_fails() {
-    let server = PostgresServer::start_with_password(&["max_prepared_transactions=0"], "secret");
+    let server = PostgresServer::start_with_password(&["max_prepared_transactions=0"], "secret").unwrap();
     let url = format!("url = {:?}", server.url("postgres"));
     let file = AgentFile::new(NOBODY)
         .with_ledger("left")

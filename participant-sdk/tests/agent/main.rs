@@ -8,8 +8,6 @@
 
 mod checking;
 mod coordinator;
-#[path = "../support/postgres_server.rs"]
-mod postgres_server;
 mod process;
 mod serving;
 mod wrong_store;

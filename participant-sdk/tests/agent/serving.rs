@@ -5,23 +5,25 @@ use handfast_participant::resources::postgres::{PostgresOptions, PostgresResourc
 use handfast_participant::{BranchKey, Outcome, Resource, SeenLog, Transaction, Vote, Work, failpoint};
 
 use super::coordinator::Coordinator;
-use super::postgres_server::PostgresServer;
 use super::process::AgentFile;
 use super::{PATIENCE, order, posting, until};
+use handfast_servers::PostgresServer;
 
 fn url_of(server: &PostgresServer, database: &str) -> String {
     format!("url = {:?}", server.url(database))
 }
 
 fn database(server: &PostgresServer) -> String {
-    let database = server.create_database();
-    server.psql(&database, "CREATE TABLE orders (id bigint PRIMARY KEY)");
+    let database = server.create_database().unwrap();
+    server
+        .psql(&database, "CREATE TABLE orders (id bigint PRIMARY KEY)")
+        .unwrap();
     database
 }
 
 #[tokio::test]
 async fn the_resources_of_one_file_take_part_in_one_transaction() {
-    let (server, coordinator) = (PostgresServer::shared(), Coordinator::start().await);
+    let (server, coordinator) = (PostgresServer::shared().unwrap(), Coordinator::start().await);
     let database = database(&server);
     let file = AgentFile::new(&coordinator.address)
         .with_ledger("left")
@@ -35,7 +37,7 @@ async fn the_resources_of_one_file_take_part_in_one_transaction() {
     coordinator.commit(transaction).await;
     assert_eq!(agent.end().await, Some(0));
 
-    assert_eq!(server.psql(&database, "SELECT id FROM orders"), "1");
+    assert_eq!(server.psql(&database, "SELECT id FROM orders").unwrap(), "1");
     for (name, balance) in [("left", 990), ("right", 1010)] {
         let report = ledger::inspect(file.path(name)).await.unwrap();
         assert_eq!((report.total, report.prepared.len()), (balance, 0), "{name}");
@@ -45,9 +47,11 @@ async fn the_resources_of_one_file_take_part_in_one_transaction() {
 #[tokio::test]
 async fn a_resource_that_is_down_hinders_no_other_and_comes_up_by_itself() {
     let coordinator = Coordinator::start().await;
-    let mut server = PostgresServer::start(&["max_prepared_transactions=8"]);
-    server.psql("postgres", "CREATE TABLE orders (id bigint PRIMARY KEY)");
-    server.kill();
+    let mut server = PostgresServer::start(&["max_prepared_transactions=8"]).unwrap();
+    server
+        .psql("postgres", "CREATE TABLE orders (id bigint PRIMARY KEY)")
+        .unwrap();
+    server.kill().unwrap();
     let file = AgentFile::new(&coordinator.address)
         .with_ledger("left")
         .with_ledger("blocked")
@@ -87,7 +91,7 @@ async fn a_resource_that_is_down_hinders_no_other_and_comes_up_by_itself() {
         );
     }
 
-    server.restart();
+    server.restart().unwrap();
     std::fs::remove_file(file.path("blocked")).unwrap();
     let all = Transaction::new()
         .operation("left", posting("alice", -1))
@@ -99,7 +103,7 @@ async fn a_resource_that_is_down_hinders_no_other_and_comes_up_by_itself() {
         .await;
 
     // Killed while the session is up: work is refused, and goes on after the restart.
-    server.kill();
+    server.kill().unwrap();
     let refused = coordinator
         .execute(Transaction::new().operation("orders", order(3)))
         .await;
@@ -110,21 +114,26 @@ async fn a_resource_that_is_down_hinders_no_other_and_comes_up_by_itself() {
         ),
         "{refused:?}"
     );
-    server.restart();
+    server.restart().unwrap();
     coordinator
         .commit(Transaction::new().operation("orders", order(3)))
         .await;
     assert_eq!(agent.end().await, Some(0));
-    assert_eq!(server.psql("postgres", "SELECT count(*) FROM orders"), "2");
     assert_eq!(
-        server.psql("postgres", "SELECT count(*) FROM pg_prepared_xacts"),
+        server.psql("postgres", "SELECT count(*) FROM orders").unwrap(),
+        "2"
+    );
+    assert_eq!(
+        server
+            .psql("postgres", "SELECT count(*) FROM pg_prepared_xacts")
+            .unwrap(),
         "0"
     );
 }
 
 #[tokio::test]
 async fn another_instance_finishes_what_a_killed_one_promised() {
-    let (server, coordinator) = (PostgresServer::shared(), Coordinator::start().await);
+    let (server, coordinator) = (PostgresServer::shared().unwrap(), Coordinator::start().await);
     let database = database(&server);
     let file = AgentFile::new(&coordinator.address).with_ledger("left").with(
         "postgres",
@@ -132,12 +141,14 @@ async fn another_instance_finishes_what_a_killed_one_promised() {
         &url_of(&server, &database),
     );
     let other = AgentFile::new(&coordinator.address).with("postgres", "orders", &url_of(&server, &database));
-    let count = || server.psql(&database, "SELECT count(*) FROM orders");
+    let count = || server.psql(&database, "SELECT count(*) FROM orders").unwrap();
     let prepared = || {
-        server.psql(
-            &database,
-            "SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()",
-        )
+        server
+            .psql(
+                &database,
+                "SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()",
+            )
+            .unwrap()
     };
 
     // Dies between the promise in the database and the vote: nobody decided, so it is rolled back.
@@ -173,7 +184,7 @@ async fn another_instance_finishes_what_a_killed_one_promised() {
 
 #[tokio::test]
 async fn a_branch_that_is_prepared_for_long_is_told_in_the_log() {
-    let (server, coordinator) = (PostgresServer::shared(), Coordinator::start().await);
+    let (server, coordinator) = (PostgresServer::shared().unwrap(), Coordinator::start().await);
     let database = database(&server);
     let options = PostgresOptions::new(&server.url(&database), InstanceId(7)).unwrap();
     let resource = PostgresResource::new(options);

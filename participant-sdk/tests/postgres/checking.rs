@@ -3,8 +3,8 @@ use handfast_participant::Resource;
 use handfast_participant::resources::postgres::{PostgresOptions, PostgresResource};
 use handfast_participant::resources::{Finding, Verdict};
 
-use super::postgres_server::PostgresServer;
 use super::{Bank, PREPARED, add, branch, options, prepare};
+use handfast_servers::PostgresServer;
 
 async fn check(options: PostgresOptions) -> Vec<Finding> {
     PostgresResource::new(options).check().await
@@ -43,8 +43,8 @@ async fn a_database_is_described_before_and_after_it_took_part() {
 
 #[tokio::test]
 async fn prepared_branches_are_counted_and_full_slots_are_told() {
-    let server = PostgresServer::start(&["max_prepared_transactions=1", "fsync=off"]);
-    server.psql("postgres", "CREATE TABLE accounts (id text PRIMARY KEY, balance bigint); INSERT INTO accounts VALUES ('alice', 100)");
+    let server = PostgresServer::start(&["max_prepared_transactions=1", "fsync=off"]).unwrap();
+    server.psql("postgres", "CREATE TABLE accounts (id text PRIMARY KEY, balance bigint); INSERT INTO accounts VALUES ('alice', 100)").unwrap();
     let resource = PostgresResource::new(options(&server.url("postgres")));
     resource.open().await.unwrap();
     let branch = branch();
@@ -95,10 +95,10 @@ async fn too_few_connections_and_a_standby_are_told() {
     let findings = check(greedy).await;
     assert!(is_advised(&findings, "connections", "raise max_connections"));
 
-    let mut server = PostgresServer::start(&["max_prepared_transactions=4"]);
-    server.stop();
-    server.become_standby();
-    server.restart();
+    let mut server = PostgresServer::start(&["max_prepared_transactions=4"]).unwrap();
+    server.stop().unwrap();
+    server.become_standby().unwrap();
+    server.restart().unwrap();
     let findings = check(options(&server.url("postgres"))).await;
     assert!(is_broken(
         &findings,

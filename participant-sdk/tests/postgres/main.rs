@@ -21,8 +21,8 @@ mod interactive;
 mod opening;
 mod scanning;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use handfast_participant::ids::{BranchId, Epoch, InstanceId, LogId, Partition, TransactionId};
@@ -44,7 +44,7 @@ struct Bank {
 
 impl Bank {
     fn new() -> Self {
-        Self::on(shared_server())
+        Self::on(PostgresServer::shared().unwrap())
     }
 
     fn on(server: Arc<PostgresServer>) -> Self {
@@ -107,17 +107,6 @@ impl Bank {
         );
         until(|| self.sql(&sql) == backends.to_string()).await;
     }
-}
-
-/// The server that all tests of this binary share; stopped when the last of them ends.
-fn shared_server() -> Arc<PostgresServer> {
-    static SHARED: Mutex<Weak<PostgresServer>> = Mutex::new(Weak::new());
-    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-    shared.upgrade().unwrap_or_else(|| {
-        let server = Arc::new(PostgresServer::start(&["max_prepared_transactions=64"]).unwrap());
-        *shared = Arc::downgrade(&server);
-        server
-    })
 }
 
 fn options(url: &str) -> PostgresOptions {
