@@ -1,14 +1,17 @@
 //! Ready-made resources, one feature each.
 //!
 //! - [`ledger`]: embedded accounts, on the SDK's journal.
+//! - [`mariadb`]: MariaDB, and MySQL 8, on their XA transactions.
 //! - [`postgres`]: PostgreSQL, on its own prepared transactions.
 
 mod finding;
 #[cfg(feature = "ledger")]
 pub mod ledger;
+#[cfg(feature = "mariadb")]
+pub mod mariadb;
 #[cfg(feature = "postgres")]
 pub mod postgres;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "mariadb", feature = "postgres"))]
 pub mod sql;
 
 pub use finding::{Finding, Verdict};
