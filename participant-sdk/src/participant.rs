@@ -20,13 +20,14 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use handfast_proto::ids::{InstanceId, ResourceName};
 use tokio::sync::mpsc;
 
 use crate::backoff::Backoff;
+use crate::resource::{ScanLine, ScanPhase};
 use crate::runtime;
 use crate::session::{Dialer, End, Engine, HeldBranches};
 
@@ -76,9 +77,27 @@ pub struct Counters {
     pub scans: AtomicU64,
     /// Branches that are held for an operator now: prepared here, and ended or forgotten at the coordinator.
     pub held: AtomicU64,
+    /// Whether a coordinator has welcomed this participant and the session goes on.
+    pub connected: AtomicBool,
+    /// Branches that the last complete scan showed as prepared.
+    pub prepared: AtomicU64,
+    /// When the transaction of the oldest of them began, as its id tells: Unix time in milliseconds, 0 without any.
+    pub oldest_prepared_ms: AtomicU64,
 }
 
 impl Counters {
+    /// A complete scan shows this.
+    pub(crate) fn scanned(&self, lines: &[ScanLine]) {
+        let prepared = lines.iter().filter(|line| line.phase == ScanPhase::Prepared);
+        let oldest = prepared
+            .clone()
+            .map(|line| line.branch.transaction.milliseconds())
+            .min();
+        self.prepared.store(prepared.count() as u64, Ordering::Relaxed);
+        self.oldest_prepared_ms
+            .store(oldest.unwrap_or_default(), Ordering::Relaxed);
+    }
+
     pub(crate) fn add(counter: &AtomicU64, more: usize) {
         counter.fetch_add(more as u64, Ordering::Relaxed);
     }

@@ -1,12 +1,20 @@
 //! Ready-made resources, one feature each.
 //!
+//! - [`kafka`]: Apache Kafka, on its own transactions and a journal that is a topic of the same cluster.
 //! - [`ledger`]: embedded accounts, on the SDK's journal.
+//! - [`mariadb`]: MariaDB, and MySQL 8, on their XA transactions.
 //! - [`postgres`]: PostgreSQL, on its own prepared transactions.
 
 mod finding;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "ledger")]
 pub mod ledger;
+#[cfg(feature = "mariadb")]
+pub mod mariadb;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(any(feature = "mariadb", feature = "postgres"))]
+pub mod sql;
 
 pub use finding::{Finding, Verdict};

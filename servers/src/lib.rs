@@ -11,22 +11,40 @@
     reason = "real servers are waited for in real time"
 )]
 
+pub mod kafka;
+mod mariadb;
+mod postgres;
 mod process;
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
+pub use kafka::KafkaBroker;
+pub use mariadb::MariadbServer;
+pub use postgres::PostgresServer;
 pub use process::ServerProcess;
 
 /// How often a starting server is asked whether it is ready.
 const POLL: Duration = Duration::from_millis(20);
 
+/// The ports that are given out: below the range that the system takes for outgoing connections, so that a port is still free
+/// when its server is started again.
+const PORTS: RangeInclusive<u16> = 20_000..=31_999;
+/// How many of them are tried.
+const MAX_PORTS: u32 = 1_000;
+
 /// A loopback port that nobody listens on now.
 pub fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("no free loopback port")?;
-    Ok(listener.local_addr()?.port())
+    for _ in 0..MAX_PORTS {
+        let port = fastrand::u16(PORTS);
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free port among {PORTS:?} of 127.0.0.1")
 }
 
 /// Whether this process is root, which some servers refuse to be.

@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bank_transfer::processes::{Process, free_port};
-use bank_transfer::run::{agent_arguments, coordinator_arguments, status, until_connected};
+use bank_transfer::run::{agent_arguments, until_connected};
 use bank_transfer::side::{Side, Sides};
 use bank_transfer::transfers::{Name, account};
+use demonstration::coordinator::{self, status};
+use demonstration::processes::Process;
 use handfast_participant::{Client, Outcome, Transaction};
+use handfast_servers::free_port;
 use hdrhistogram::Histogram;
 
 const ACCOUNTS: u16 = 10_000;
@@ -37,8 +39,7 @@ fn main() {
 }
 
 async fn measure(dir: &Path) {
-    let mut rng = fastrand::Rng::new();
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(&mut rng).unwrap()));
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
     let sides = Rc::new(Sides(Name::BOTH.map(|name| Side::Ledger {
         dir: dir.join(name.as_str()),
     })));
@@ -46,7 +47,7 @@ async fn measure(dir: &Path) {
         let program = PathBuf::from(env!("CARGO_BIN_EXE_bank-transfer"));
         Process::start_program(program, name, arguments, &[], dir).unwrap()
     };
-    let mut processes = vec![start("coordinator", coordinator_arguments(dir, address))];
+    let mut processes = vec![start("coordinator", coordinator::arguments(dir, address))];
     for name in Name::BOTH {
         processes.push(start(
             name.as_str(),

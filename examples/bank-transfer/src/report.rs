@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use comfy_table::{Cell, CellAlignment, Color, Table, presets};
+use demonstration::table::VerdictTable;
 use serde::Serialize;
 
 use crate::options::Output;
@@ -68,74 +68,27 @@ impl Report {
         }
     }
 
-    fn table(&self) -> Table {
-        let colored = std::env::var_os("NO_COLOR").is_none();
-        let mut table = Table::new();
-        table
-            .load_preset(presets::NOTHING)
-            .set_header(["", "found", "must be"]);
-        let mut row = |name: &str, found: String, must: &str, good: Option<bool>| {
-            let mut found = Cell::new(found).set_alignment(CellAlignment::Right);
-            if let (true, Some(good)) = (colored, good) {
-                found = found.fg(if good { Color::Green } else { Color::Red });
-            }
-            table.add_row([Cell::new(name), found, Cell::new(must)]);
-        };
-        let none = |count: u64| Some(count == 0);
-        row("transfers asked", self.asked.to_string(), "", None);
-        row("  committed", self.committed.to_string(), "", None);
-        row("  aborted", self.aborted.to_string(), "", None);
-        row(
-            "  unknown, then resolved",
-            self.unknown_then_resolved.to_string(),
-            "",
-            None,
-        );
-        row(
-            "  unknown for ever",
-            self.unknown.to_string(),
-            "0",
-            none(self.unknown),
-        );
-        row("lost", self.lost.to_string(), "0", none(self.lost));
-        row("doubled", self.doubled.to_string(), "0", none(self.doubled));
-        row("half done", self.half_done.to_string(), "0", none(self.half_done));
-        row(
-            "told aborted, but done",
-            self.aborted_but_done.to_string(),
-            "0",
-            none(self.aborted_but_done),
-        );
-        let before = self.total_before.to_string();
-        row(
+    fn table(&self) -> VerdictTable {
+        let mut table = VerdictTable::default();
+        table.fact("transfers asked", self.asked);
+        table.fact("  committed", self.committed);
+        table.fact("  aborted", self.aborted);
+        table.fact("  unknown, then resolved", self.unknown_then_resolved);
+        table.none("  unknown for ever", self.unknown);
+        table.none("lost", self.lost);
+        table.none("doubled", self.doubled);
+        table.none("half done", self.half_done);
+        table.none("told aborted, but done", self.aborted_but_done);
+        let is_kept = self.total_after == self.total_before;
+        table.must(
             "money in both stores",
-            self.total_after.to_string(),
-            &before,
-            Some(self.total_after == self.total_before),
+            self.total_after,
+            self.total_before,
+            is_kept,
         );
-        row(
-            "left prepared",
-            self.left_prepared.to_string(),
-            "0",
-            none(self.left_prepared),
-        );
-        let kills: Vec<String> = self
-            .kills
-            .iter()
-            .map(|(name, kills)| format!("{name} {kills}"))
-            .collect();
-        row(
-            "kill -9",
-            format!("{} ({})", self.kills(), kills.join(", ")),
-            "> 0",
-            Some(self.kills() > 0),
-        );
-        row(
-            "recoveries",
-            self.recoveries.to_string(),
-            "> 0",
-            Some(self.recoveries > 0),
-        );
+        table.none("left prepared", self.left_prepared);
+        table.kills(&self.kills);
+        table.must("recoveries", self.recoveries, "> 0", self.recoveries > 0);
         table
     }
 

@@ -6,43 +6,34 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::ensure;
+use demonstration::coordinator::{self, LOOK_EVERY, SETTLE_WITHIN};
+use demonstration::folder::Folder;
+use demonstration::processes::Process;
+use demonstration::progress;
+use demonstration::storm::{Cast, Storm, Weather};
 use handfast_participant::Client;
-use handfast_proto::v1::admin_client::AdminClient;
-use handfast_proto::v1::{StatusRequest, StatusResponse};
-use indicatif::{ProgressBar, ProgressStyle};
+use handfast_servers::{PostgresServer, free_port};
 
 use crate::checker::judge;
 use crate::clients::{self, Asked, Work};
 use crate::options::{Mode, Options};
-use crate::postgres_server::PostgresServer;
-use crate::processes::{Process, free_port};
 use crate::report::Report;
 use crate::roles;
 use crate::side::{Side, Sides};
 use crate::transfers::{self, Name, OPENING_BALANCE, Source};
 
-/// How long all processes may take to come up, and everything that is decided to be delivered at the end.
-const SETTLE_WITHIN: Duration = Duration::from_secs(60);
-
-/// How often a condition is looked at while it is waited for.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-
 /// How much a transfer moves, in minor units.
 const AMOUNTS: RangeInclusive<i64> = 1..=100;
 
+/// Slots for prepared transactions, and connections of all clients, agents that were killed included.
+pub const POSTGRES_SETTINGS: [&str; 2] = ["max_prepared_transactions=256", "max_connections=200"];
+
 /// Keys outlive the longest run.
 const KEYS_LIVE: Duration = Duration::from_secs(24 * 3600);
-
-/// What is killed and started again.
-struct Cast {
-    processes: Vec<Process>,
-    server: Option<PostgresServer>,
-}
 
 pub fn demonstrate(options: &Options) -> anyhow::Result<Report> {
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
@@ -51,63 +42,47 @@ pub fn demonstrate(options: &Options) -> anyhow::Result<Report> {
         Some(path) => transfers::read(path, options.accounts)?,
         None => Source::random(rng.u64(..), options.accounts, AMOUNTS),
     };
-    let temporary = tempfile::Builder::new().prefix("bank-transfer-").tempdir()?;
-    let dir = options
-        .data_dir
-        .clone()
-        .unwrap_or_else(|| temporary.path().to_owned());
-    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    if options.data_dir.is_some() {
-        let used = std::fs::read_dir(&dir)?.next().is_some();
-        ensure!(
-            !used,
-            "{} is not empty; give an empty folder with --data-dir",
-            dir.display()
-        );
-    }
-    println!("seed {seed}, data in {}", dir.display());
+    let mut folder = Folder::open(options.data_dir.as_deref(), "bank-transfer-")?;
+    println!("seed {seed}, data in {}", folder.path().display());
 
     let began = Instant::now();
     let report = match options.mode {
-        Mode::Handfast => with_coordinator(options, &dir, rng, source),
-        Mode::None => without_coordinator(options, &dir, rng, source),
+        Mode::Handfast => with_coordinator(options, folder.path(), rng, source),
+        Mode::None => without_coordinator(options, folder.path(), rng, source),
     };
     let mut report = match report {
         Ok(report) => report,
-        Err(error) => return Err(error.context(format!("the data is kept in {}", keep(temporary, &dir)))),
+        Err(error) => return Err(error.context(format!("the data is kept in {}", folder.keep()))),
     };
     report.seed = seed;
     report.seconds = began.elapsed().as_secs_f64();
     if options.mode == Mode::Handfast && !report.is_clean() {
-        println!("the data is kept in {}", keep(temporary, &dir));
+        println!("the data is kept in {}", folder.keep());
     }
     Ok(report)
-}
-
-/// Keeps the folder of a run that somebody will want to look at.
-fn keep(temporary: tempfile::TempDir, dir: &Path) -> String {
-    if temporary.path() == dir {
-        let _ = temporary.keep();
-    }
-    dir.display().to_string()
 }
 
 fn with_coordinator(
     options: &Options,
     dir: &Path,
-    mut rng: fastrand::Rng,
+    rng: fastrand::Rng,
     source: Source,
 ) -> anyhow::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(&mut rng)?));
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
     let server = match options.postgres.as_deref() {
-        Some("start") => Some(PostgresServer::start(dir, free_port(&mut rng)?)?),
+        Some("start") => Some(PostgresServer::start_in(
+            &dir.join("postgres"),
+            &POSTGRES_SETTINGS,
+        )?),
         _ => None,
     };
     let right = match (&server, &options.postgres) {
-        (Some(server), _) => Side::Postgres { url: server.url() },
+        (Some(server), _) => Side::Postgres {
+            url: server.url("postgres"),
+        },
         (None, Some(url)) => Side::Postgres { url: url.clone() },
         (None, None) => Side::Ledger {
             dir: dir.join("right"),
@@ -121,14 +96,13 @@ fn with_coordinator(
     ]);
     runtime.block_on(sides.get(Name::Right).open_accounts(options.accounts))?;
 
-    let coordinator = Process::start(roles::COORDINATOR, coordinator_arguments(dir, address), dir)?;
+    let coordinator = Process::start("coordinator", coordinator::arguments(dir, address), dir)?;
     let mut processes = vec![coordinator];
     for name in Name::BOTH {
         let arguments = agent_arguments(name, sides.get(name), address, options.accounts);
         processes.push(Process::start(name.as_str(), arguments, dir)?);
     }
-    let mut cast = Cast { processes, server };
-    runtime.block_on(until_connected(address, &mut cast.processes))?;
+    runtime.block_on(until_connected(address, &mut processes))?;
 
     let total_before = 2 * i64::from(options.accounts) * OPENING_BALANCE;
     let length = source.count_known();
@@ -142,8 +116,11 @@ fn with_coordinator(
                 .as_millis(),
         )?,
     });
-    let stop = Arc::new(AtomicBool::new(false));
-    let nemesis = start_nemesis(cast, rng, options.kill_every_ms, stop.clone());
+    let mut cast = cast(processes);
+    if let Some(server) = server {
+        cast = cast.with("postgres", 1, server);
+    }
+    let storm = Storm::begin(cast, weather(options), rng);
     let client = Client::connect([address.to_string()])?;
     let sides = Rc::new(sides);
     let local = tokio::task::LocalSet::new();
@@ -152,7 +129,7 @@ fn with_coordinator(
         for _ in 0..options.clients {
             running.spawn_local(clients::transact(client.clone(), sides.clone(), work.clone()));
         }
-        let bar = progress_bar(options.seconds, length);
+        let bar = progress::bar(length.unwrap_or(options.seconds));
         let mut ticks = tokio::time::interval(Duration::from_millis(100));
         loop {
             tokio::select! {
@@ -172,46 +149,54 @@ fn with_coordinator(
         bar.finish_and_clear();
         anyhow::Ok(())
     })?;
-    stop.store(true, Ordering::Relaxed);
-    let mut cast = nemesis
-        .join()
-        .map_err(|_| anyhow::anyhow!("the thread that kills processes has panicked"))??;
+    let mut cast = storm.end()?;
 
     println!(
         "nothing is killed any more; asking for what is unknown, and waiting until all decisions are delivered"
     );
     runtime.block_on(clients::resolve(&client, &sides, &work));
-    runtime.block_on(until_settled(address, &mut cast.processes))?;
-    for process in cast.processes.iter_mut().rev() {
-        let status = process.end()?;
-        ensure!(
-            status.success(),
-            "the {} process ended with {status} when it was asked to",
-            process.name
-        );
-    }
+    runtime.block_on(coordinator::until_settled(address, Name::BOTH.len(), || {
+        cast.check()
+    }))?;
+    cast.end(&[Name::Right.as_str(), Name::Left.as_str(), "coordinator"])?;
     let left = runtime.block_on(sides.get(Name::Left).holdings())?;
     let right = runtime.block_on(sides.get(Name::Right).holdings())?;
     let mut report = Report {
         total_before,
-        ..cast.tally()
+        kills: cast.kills(),
+        recoveries: cast.restarts(),
+        ..Report::default()
     };
     judge(&work.asked.borrow(), [&left, &right], &mut report);
     Ok(report)
 }
 
+fn cast(processes: Vec<Process>) -> Cast {
+    processes.into_iter().fold(Cast::default(), |cast, process| {
+        cast.with(process.name, 1, process)
+    })
+}
+
+/// One after the other: each must be up again before the next is killed.
+fn weather(options: &Options) -> Weather {
+    Weather {
+        kill_every_ms: options.kill_every_ms,
+        max_down: 1,
+    }
+}
+
 fn without_coordinator(
     options: &Options,
     dir: &Path,
-    mut rng: fastrand::Rng,
+    rng: fastrand::Rng,
     source: Source,
 ) -> anyhow::Result<Report> {
     let mut processes = Vec::new();
     let mut addresses = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); 2];
     for name in Name::BOTH {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(&mut rng)?));
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         addresses[name as usize] = address;
-        let mut arguments = role(roles::BARE_STORE);
+        let mut arguments = demonstration::roles::arguments(roles::BARE_STORE);
         arguments.extend(["--data-dir".into(), dir.join(name.as_str()).into()]);
         arguments.extend(["--listen".into(), address.to_string().into()]);
         arguments.extend(["--accounts".into(), options.accounts.to_string().into()]);
@@ -234,17 +219,8 @@ fn without_coordinator(
     let stop_at = Instant::now() + Duration::from_secs(options.seconds);
     let source = Mutex::new(source);
     let asked = Mutex::new(Vec::<Asked>::new());
-    let stop = Arc::new(AtomicBool::new(false));
-    let nemesis = start_nemesis(
-        Cast {
-            processes,
-            server: None,
-        },
-        rng,
-        options.kill_every_ms,
-        stop.clone(),
-    );
-    let bar = progress_bar(options.seconds, length);
+    let storm = Storm::begin(cast(processes), weather(options), rng);
+    let bar = progress::bar(length.unwrap_or(options.seconds));
     std::thread::scope(|scope| {
         for _ in 0..options.clients {
             scope.spawn(|| {
@@ -270,16 +246,15 @@ fn without_coordinator(
         }
     });
     bar.finish_and_clear();
-    stop.store(true, Ordering::Relaxed);
-    let mut cast = nemesis
-        .join()
-        .map_err(|_| anyhow::anyhow!("the thread that kills processes has panicked"))??;
+    let cast = storm.end()?;
     let mut report = Report {
         total_before: 2 * i64::from(options.accounts) * OPENING_BALANCE,
-        ..cast.tally()
+        kills: cast.kills(),
+        recoveries: cast.restarts(),
+        ..Report::default()
     };
     // These stores know no other end than being killed.
-    cast.processes.iter_mut().try_for_each(Process::kill)?;
+    drop(cast);
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let [left, right] = Name::BOTH.map(|name| Side::Bare {
         dir: dir.join(name.as_str()),
@@ -296,93 +271,17 @@ fn without_coordinator(
     Ok(report)
 }
 
-/// Kills at random, starts again after a while, and hands everything back running.
-fn start_nemesis(
-    mut cast: Cast,
-    mut rng: fastrand::Rng,
-    kill_every_ms: u64,
-    stop: Arc<AtomicBool>,
-) -> std::thread::JoinHandle<anyhow::Result<Cast>> {
-    std::thread::spawn(move || {
-        while !stop.load(Ordering::Relaxed) {
-            wait(
-                &stop,
-                rng.u64(kill_every_ms / 2..=kill_every_ms + kill_every_ms / 2),
-            );
-            cast.processes.iter_mut().try_for_each(Process::check)?;
-            let victims = cast.processes.len() + usize::from(cast.server.is_some());
-            let victim = rng.usize(..victims);
-            let pause_ms = rng.u64(..300);
-            match cast.processes.get_mut(victim) {
-                Some(process) => {
-                    process.kill()?;
-                    wait(&stop, pause_ms);
-                    process.restart()?;
-                }
-                None => {
-                    if let Some(server) = &mut cast.server {
-                        server.kill()?;
-                        wait(&stop, pause_ms);
-                        server.restart()?;
-                    }
-                }
-            }
-        }
-        Ok(cast)
-    })
-}
-
-/// Waits so long, or until the run is over.
-fn wait(stop: &AtomicBool, ms: u64) {
-    let until = Instant::now() + Duration::from_millis(ms);
-    while Instant::now() < until && !stop.load(Ordering::Relaxed) {
-        std::thread::sleep(LOOK_EVERY.min(Duration::from_millis(ms)));
-    }
-}
-
-impl Cast {
-    fn tally(&self) -> Report {
-        let mut kills: Vec<(String, u64)> = self
-            .processes
-            .iter()
-            .map(|process| (process.name.to_owned(), process.kills))
-            .collect();
-        let mut recoveries = self.processes.iter().map(|process| process.restarts).sum();
-        if let Some(server) = &self.server {
-            kills.push(("postgres".to_owned(), server.kills));
-            recoveries += server.restarts;
-        }
-        Report {
-            kills,
-            recoveries,
-            ..Report::default()
-        }
-    }
-}
-
-fn role(name: &str) -> Vec<OsString> {
-    vec![roles::ROLE.into(), name.into()]
-}
-
-/// The command line of the coordinator's role.
-pub fn coordinator_arguments(dir: &Path, address: SocketAddr) -> Vec<OsString> {
-    let mut arguments = role(roles::COORDINATOR);
-    arguments.extend(["serve".into(), "--data-dir".into(), dir.join("log").into()]);
-    arguments.extend(["--listen".into(), address.to_string().into()]);
-    arguments
-}
-
 /// The command line of a store's role.
 pub fn agent_arguments(name: Name, side: &Side, coordinator: SocketAddr, accounts: u16) -> Vec<OsString> {
     let mut arguments = match side {
         Side::Ledger { dir } => {
-            let mut arguments = role(roles::LEDGER);
+            let mut arguments = demonstration::roles::arguments(roles::LEDGER);
             arguments.extend(["--data-dir".into(), PathBuf::clone(dir).into()]);
             arguments.extend(["--accounts".into(), accounts.to_string().into()]);
             arguments
         }
         Side::Postgres { url } => {
-            let mut arguments = role(roles::POSTGRES);
+            let mut arguments = demonstration::roles::arguments(roles::POSTGRES);
             arguments.extend(["--url".into(), url.into()]);
             arguments
         }
@@ -391,14 +290,6 @@ pub fn agent_arguments(name: Name, side: &Side, coordinator: SocketAddr, account
     arguments.extend(["--name".into(), name.as_str().into()]);
     arguments.extend(["--coordinator".into(), coordinator.to_string().into()]);
     arguments
-}
-
-fn progress_bar(seconds: u64, length: Option<u64>) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}").expect("the template is fixed");
-    let unit = if length.is_some() { "" } else { " s" };
-    let bar = ProgressBar::new(length.unwrap_or(seconds)).with_style(style);
-    bar.set_prefix(unit);
-    bar
 }
 
 fn elapsed(work: &Work, options: &Options) -> u64 {
@@ -412,52 +303,14 @@ fn elapsed(work: &Work, options: &Options) -> u64 {
 
 /// Until both sides have a session.
 pub async fn until_connected(address: SocketAddr, processes: &mut [Process]) -> anyhow::Result<()> {
-    let mut seen = "no answer".to_owned();
-    let give_up_at = Instant::now() + SETTLE_WITHIN;
-    while Instant::now() < give_up_at {
-        processes.iter_mut().try_for_each(Process::check)?;
-        if let Ok(status) = status(address).await {
-            let connected = connected(&status);
-            if connected == Name::BOTH.len() {
-                return Ok(());
-            }
-            seen = format!("{connected} of {} stores connected", Name::BOTH.len());
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-    bail!("the processes did not come up within {SETTLE_WITHIN:?}: {seen}; see the logs")
+    coordinator::until_connected(address, Name::BOTH.len(), || check(processes)).await
 }
 
-/// Until both sides have a session and no transaction is live any more: everything is decided, delivered and acknowledged.
-///
-/// A coordinator that has just started lists only the stores that have come back: both must be there, or a store that is
-/// still starting would be asked to end.
+/// Until both sides have a session and everything is decided, delivered and acknowledged.
 pub async fn until_settled(address: SocketAddr, processes: &mut [Process]) -> anyhow::Result<()> {
-    let give_up_at = Instant::now() + SETTLE_WITHIN;
-    while Instant::now() < give_up_at {
-        processes.iter_mut().try_for_each(Process::check)?;
-        if let Ok(status) = status(address).await
-            && status.table.is_some_and(|table| table.live == 0)
-            && connected(&status) == Name::BOTH.len()
-        {
-            return Ok(());
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-    println!("transactions are still live {SETTLE_WITHIN:?} after the last kill");
-    Ok(())
+    coordinator::until_settled(address, Name::BOTH.len(), || check(processes)).await
 }
 
-fn connected(status: &StatusResponse) -> usize {
-    status
-        .resources
-        .iter()
-        .filter(|resource| resource.sessions > 0)
-        .count()
-}
-
-/// What the coordinator says of itself.
-pub async fn status(address: SocketAddr) -> anyhow::Result<StatusResponse> {
-    let mut admin = AdminClient::connect(format!("http://{address}")).await?;
-    Ok(admin.status(StatusRequest {}).await?.into_inner())
+fn check(processes: &mut [Process]) -> anyhow::Result<()> {
+    processes.iter_mut().try_for_each(Process::check)
 }

@@ -16,13 +16,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bank_transfer::checker::judge;
 use bank_transfer::clients::{self, Told, Work};
-use bank_transfer::processes::{Process, free_port};
 use bank_transfer::report::Report;
-use bank_transfer::run::{agent_arguments, coordinator_arguments, until_connected, until_settled};
+use bank_transfer::run::{agent_arguments, until_connected, until_settled};
 use bank_transfer::side::{Side, Sides};
 use bank_transfer::transfers::{Name, OPENING_BALANCE, Source};
+use demonstration::coordinator;
+use demonstration::processes::Process;
 use handfast_coordinator::failpoint::{Point, VARIABLE};
 use handfast_participant::{Client, failpoint};
+use handfast_servers::free_port;
 
 const ACCOUNTS: u16 = 8;
 const CLIENTS: usize = 4;
@@ -43,8 +45,7 @@ struct Stage {
 /// A coordinator and two ledgers; `armed` dies at `point`.
 fn stage(armed: &'static str, point: &str) -> Stage {
     let dir = tempfile::tempdir().unwrap();
-    let mut rng = fastrand::Rng::new();
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(&mut rng).unwrap()));
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
     let sides = Sides(Name::BOTH.map(|name| Side::Ledger {
         dir: dir.path().join(name.as_str()),
     }));
@@ -53,7 +54,7 @@ fn stage(armed: &'static str, point: &str) -> Stage {
         let program = PathBuf::from(env!("CARGO_BIN_EXE_bank-transfer"));
         Process::start_program(program, name, arguments, variables, dir.path()).unwrap()
     };
-    let mut processes = vec![start("coordinator", coordinator_arguments(dir.path(), address))];
+    let mut processes = vec![start("coordinator", coordinator::arguments(dir.path(), address))];
     for name in Name::BOTH {
         processes.push(start(
             name.as_str(),

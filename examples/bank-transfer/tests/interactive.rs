@@ -10,9 +10,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use bank_transfer::postgres_server::PostgresServer;
-use bank_transfer::processes::{Process, free_port};
-use bank_transfer::run::{coordinator_arguments, status};
+use bank_transfer::run::POSTGRES_SETTINGS;
+use demonstration::coordinator::{self, status};
+use demonstration::processes::Process;
 use handfast_coordinator::failpoint::{Point, VARIABLE};
 use handfast_participant::Handle;
 use handfast_participant::client::ActiveTransaction;
@@ -20,6 +20,7 @@ use handfast_participant::ids::{BranchId, InstanceId};
 use handfast_participant::resources::postgres::{PostgresOptions, PostgresResource};
 use handfast_participant::runtime::random_bits;
 use handfast_participant::{Client, Outcome, Participant, Wait};
+use handfast_servers::{PostgresServer, free_port};
 use tokio_postgres::NoTls;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,20 +41,21 @@ struct Shop {
 impl Shop {
     async fn open(variables: &[(&str, &str)]) -> Shop {
         let dir = tempfile::tempdir().unwrap();
-        let mut rng = fastrand::Rng::new();
-        let server = PostgresServer::start(dir.path(), free_port(&mut rng).unwrap()).unwrap();
-        let (observer, connection) = tokio_postgres::connect(&server.url(), NoTls).await.unwrap();
+        let server = PostgresServer::start(&POSTGRES_SETTINGS).unwrap();
+        let (observer, connection) = tokio_postgres::connect(&server.url("postgres"), NoTls)
+            .await
+            .unwrap();
         tokio::spawn(connection);
         let tables = "CREATE TABLE orders (item text); CREATE TABLE stock (item text)";
         observer.batch_execute(tables).await.unwrap();
 
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(&mut rng).unwrap()));
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
         let program = PathBuf::from(env!("CARGO_BIN_EXE_bank-transfer"));
-        let arguments = coordinator_arguments(dir.path(), address);
+        let arguments = coordinator::arguments(dir.path(), address);
         let coordinator =
             Process::start_program(program, "coordinator", arguments, variables, dir.path()).unwrap();
 
-        let options = PostgresOptions::new(&server.url(), InstanceId(random_bits())).unwrap();
+        let options = PostgresOptions::new(&server.url("postgres"), InstanceId(random_bits())).unwrap();
         let orders = PostgresResource::new(options);
         let participant = Participant::builder("orders-db", [address.to_string()])
             .unwrap()

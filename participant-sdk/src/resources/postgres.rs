@@ -1,12 +1,13 @@
 //! PostgreSQL as a resource: its own prepared transaction is the durable vote.
 //!
 //! ```text
-//!  PostgresResource ── session ──┬─ prepare ── promise ── operation, parameter      work to vote
+//!  PostgresResource ── session ──┬─ prepare ── promise ── statements, parameter     work to vote
 //!    (open … open)               ├─ finish ─── markers                              decision to effect, with proof
 //!                                ├─ scan                                            what is in doubt
 //!                                ├─ interactive                                     branches joined step by step
 //!                                └─ preconditions, schema, identity                 what must hold, and who this is
-//!  below all: connection, backends, running, gid, failure, options
+//!  check                                                                             the same, without changing anything
+//!  below all: connection, backends, gid, failure, options, and what all SQL databases share (sql)
 //! ```
 //!
 //! - A branch is prepared under a name that only it has (`gid`), together with a marker row; absence is never taken for
@@ -25,6 +26,7 @@
 //! no.
 
 mod backends;
+mod check;
 mod connection;
 mod failure;
 mod finish;
@@ -32,16 +34,15 @@ mod gid;
 mod identity;
 mod interactive;
 mod markers;
-mod operation;
 mod options;
 mod parameter;
 mod preconditions;
 mod prepare;
 mod promise;
-mod running;
 mod scan;
 mod schema;
 mod session;
+mod statements;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -50,19 +51,22 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-pub use interactive::{BranchError, PostgresBranch, Receipt};
-pub use operation::{MAX_PARAMETERS, MAX_STATEMENTS, OPERATION_VERSION, SqlOperation, Statement};
+pub use super::sql::{
+    MAX_PARAMETERS, MAX_STATEMENTS, OPERATION_VERSION, Parameter, Receipt, SqlOperation, Statement,
+};
+pub use interactive::{BranchError, PostgresBranch};
 pub use options::{MAX_QUERY_ROWS, PostgresOptions};
-pub use parameter::Parameter;
 /// The driver, whose rows and settings appear in this interface.
 pub use tokio_postgres;
 
+use super::sql::running::Running;
 use crate::resource::{
     BranchKey, Completion, Decision, Refusal, Resource, ResourceError, ScanLine, SeenLog, StoreIdentity,
     Vote, Work,
 };
+use crate::resources::Finding;
+use connection::Backend;
 use options::CALL_LIMIT;
-use running::Running;
 use session::Session;
 
 /// A PostgreSQL database that takes part in transactions. A clone is another handle on the same resource.
@@ -71,7 +75,7 @@ pub struct PostgresResource(Arc<Inner>);
 
 struct Inner {
     options: Arc<PostgresOptions>,
-    running: Arc<Running>,
+    running: Arc<Running<Backend>>,
     sessions: AtomicU64,
     opening: tokio::sync::Mutex<()>,
     current: RwLock<Option<Arc<Session>>>,
@@ -100,6 +104,11 @@ impl PostgresResource {
     /// How long the oldest branch has been prepared, as of the last scan; zero if there was none.
     pub fn oldest_prepared(&self) -> Duration {
         Duration::from_millis(self.0.oldest_prepared.load(Relaxed))
+    }
+
+    /// Looks at every precondition on a connection of its own, and changes nothing. It need not be open.
+    pub async fn check(&self) -> Vec<Finding> {
+        check::check(&self.0.options).await
     }
 
     fn session(&self) -> Result<Arc<Session>, ResourceError> {

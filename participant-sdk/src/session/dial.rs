@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use handfast_proto::ids::{Epoch, InstanceId, LogId, ResourceName};
@@ -100,9 +101,12 @@ impl Dialer {
         };
         Counters::add(&self.counters.sessions, 1);
         tracing::info!(resource = %self.resource, log = %welcomed.log, epoch = welcomed.epoch.0, "session is up");
+        let counters = self.counters.clone();
+        counters.connected.store(true, Ordering::Relaxed);
         let mut frame_loop = FrameLoop::new(engine, self, welcomed);
         let end = frame_loop.run(commands, shutdown).await;
         frame_loop.end();
+        counters.connected.store(false, Ordering::Relaxed);
         end
     }
 
@@ -116,6 +120,7 @@ impl Dialer {
             .map_err(|error| lost(error.to_string()))?;
 
         let opened = engine.open().await?;
+        self.counters.scanned(&opened.lines);
         let (sender, receiver) = mpsc::channel(FRAMES_AHEAD);
         let mut outbox = Outbox::default();
         outbox.scan(&opened.lines);

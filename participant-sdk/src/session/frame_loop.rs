@@ -239,6 +239,7 @@ impl<'a, E: Engine> FrameLoop<'a, E> {
 
     fn scanned(&mut self, lines: &[ScanLine]) {
         Counters::add(&self.dialer.counters.scans, 1);
+        self.dialer.counters.scanned(lines);
         for branch in self.dialer.held.scanned(lines) {
             tracing::error!(
                 resource = %self.dialer.resource,

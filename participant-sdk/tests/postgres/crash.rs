@@ -6,21 +6,22 @@ use std::time::Duration;
 
 use handfast_participant::resources::postgres::PostgresResource;
 use handfast_participant::{BranchKey, Completion, Decision, Resource, ScanLine, ScanPhase, Vote, Work};
+use handfast_servers::PostgresServer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::postgres_server::PostgresServer;
 use super::{Bank, LIMIT, PREPARED, add, branch, options, prepare, refused, seen};
 
 #[tokio::test]
 async fn a_promise_survives_a_killed_server() {
-    let mut server = PostgresServer::start(&["max_prepared_transactions=4"]);
-    server.psql("postgres", "CREATE TABLE accounts (id text PRIMARY KEY, balance bigint); INSERT INTO accounts VALUES ('alice', 100)");
+    let mut server = PostgresServer::start(&["max_prepared_transactions=4"]).unwrap();
+    let accounts = "CREATE TABLE accounts (id text PRIMARY KEY, balance bigint); INSERT INTO accounts VALUES ('alice', 100)";
+    server.psql("postgres", accounts).unwrap();
     let resource = PostgresResource::new(options(&server.url("postgres")));
     let identity = resource.open().await.unwrap();
     let (kept, lost) = (branch(), branch());
     assert_eq!(prepare(&resource, kept, &add("alice", 1)).await, PREPARED);
-    server.kill();
+    server.kill().unwrap();
     assert!(refused(prepare(&resource, lost, &add("alice", 1)).await).retryable);
     assert!(
         !resource
@@ -33,16 +34,17 @@ async fn a_promise_survives_a_killed_server() {
         resource.scan().await.is_err(),
         "a scan that cannot be made is no empty list"
     );
-    server.restart();
+    server.restart().unwrap();
 
     until_done(&resource, kept, Decision::Commit).await;
     assert_eq!(resource.open().await.unwrap(), identity);
     assert_eq!(resource.scan().await.unwrap(), []);
-    server.kill();
-    server.restart();
+    server.kill().unwrap();
+    server.restart().unwrap();
     until_done(&resource, kept, Decision::Commit).await;
     until_done(&resource, lost, Decision::Abort).await;
-    assert_eq!(server.psql("postgres", "SELECT balance FROM accounts"), "101");
+    let balance = server.psql("postgres", "SELECT balance FROM accounts").unwrap();
+    assert_eq!(balance, "101");
 }
 
 /// The pool recovers by itself: each call meets at most one connection of the killed server, as a transient error.

@@ -1,10 +1,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use handfast_participant::resources::postgres::Parameter;
 use handfast_participant::{Completion, Decision, Resource, ScanPhase, Vote, Work};
+use handfast_servers::PostgresServer;
 use tokio::time::{Instant, timeout};
 
-use super::postgres_server::PostgresServer;
 use super::{Bank, LIMIT, PREPARED, add, branch, gid, open, prepare, refused, seen, sql};
 
 /// What must not depend on anything that hangs ends within this.
@@ -12,7 +13,9 @@ const PROMPT: Duration = Duration::from_secs(4);
 
 #[tokio::test]
 async fn without_a_free_slot_the_vote_is_a_retryable_no() {
-    let bank = Bank::on(Arc::new(PostgresServer::start(&["max_prepared_transactions=1"])));
+    let bank = Bank::on(Arc::new(
+        PostgresServer::start(&["max_prepared_transactions=1"]).unwrap(),
+    ));
     let resource = bank.open().await;
     let (first, second) = (branch(), branch());
     assert_eq!(prepare(&resource, first, &add("alice", 1)).await, PREPARED);
@@ -73,6 +76,64 @@ async fn a_deadlock_is_refused_and_may_be_tried_again() {
     for branch in [one, other] {
         resource.finish(branch, Decision::Abort).await.unwrap();
     }
+}
+
+/// First updater wins: the one that began earlier and comes later cannot be serialized (PostgreSQL manual, "Repeatable Read").
+#[tokio::test]
+async fn a_serialization_failure_is_refused_and_may_be_tried_again() {
+    let bank = Bank::new();
+    let resource = bank.open().await;
+    let late = sql("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+        .then("SELECT balance FROM accounts", [] as [Parameter; 0])
+        .then("SELECT pg_advisory_xact_lock(11)", [] as [Parameter; 0])
+        .then(
+            "UPDATE accounts SET balance = balance + 1 WHERE id = 'alice'",
+            [] as [Parameter; 0],
+        );
+    let person = bank.connect("a person").await;
+    person.batch_execute("SELECT pg_advisory_lock(11)").await.unwrap();
+    let tried = tokio::spawn({
+        let (resource, late) = (resource.clone(), late.clone());
+        async move { prepare(&resource, branch(), &late).await }
+    });
+    bank.until_blocked(1).await;
+    bank.sql("UPDATE accounts SET balance = 0 WHERE id = 'alice'");
+    person
+        .batch_execute("SELECT pg_advisory_unlock(11)")
+        .await
+        .unwrap();
+    let refusal = refused(tried.await.unwrap());
+    assert_eq!(
+        (refusal.reason.as_str(), refusal.retryable),
+        ("SQLSTATE_40001", true),
+        "{}",
+        refusal.message
+    );
+    let again = branch();
+    assert_eq!(prepare(&resource, again, &late).await, PREPARED);
+    resource.finish(again, Decision::Commit).await.unwrap();
+    assert_eq!(bank.balance("alice"), 1);
+}
+
+/// A limit of the application's own, shorter than the transaction's.
+#[tokio::test]
+async fn a_lock_that_is_waited_for_too_long_is_refused_and_may_be_tried_again() {
+    let bank = Bank::new();
+    let resource = bank.open().await;
+    let lock = bank.lock_alice().await;
+    for (setting, reason) in [
+        ("SET LOCAL lock_timeout = 50", "SQLSTATE_55P03"),
+        ("SET LOCAL statement_timeout = 50", "SQLSTATE_57014"),
+    ] {
+        let impatient = sql(setting).then(
+            "UPDATE accounts SET balance = 0 WHERE id = 'alice'",
+            [] as [Parameter; 0],
+        );
+        let refusal = refused(prepare(&resource, branch(), &impatient).await);
+        assert_eq!((refusal.reason.as_str(), refusal.retryable), (reason, true));
+    }
+    lock.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(bank.balance("alice"), 100);
 }
 
 #[tokio::test]

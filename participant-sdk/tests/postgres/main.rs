@@ -1,6 +1,7 @@
 //! `PostgresResource` against a real server.
 //!
 //! - `agent`: the ready-made process
+//! - `checking`: what looking at a database finds
 //! - `branches`: votes, decisions, markers, fences
 //! - `hindrance`: locks, hung work, full slots, more work than connections
 //! - `interactive`: branches that are joined step by step
@@ -13,12 +14,11 @@
 #[cfg(feature = "agent")]
 mod agent;
 mod branches;
+mod checking;
 mod crash;
 mod hindrance;
 mod interactive;
 mod opening;
-#[path = "../support/postgres_server.rs"]
-mod postgres_server;
 mod scanning;
 
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use handfast_participant::ids::{BranchId, Epoch, InstanceId, LogId, Partition, T
 use handfast_participant::resources::postgres::tokio_postgres::{self, Client, NoTls};
 use handfast_participant::resources::postgres::{Parameter, PostgresOptions, PostgresResource, SqlOperation};
 use handfast_participant::{BranchKey, Refusal, Resource, SeenLog, Vote, Work};
-use postgres_server::PostgresServer;
+use handfast_servers::PostgresServer;
 
 const LOG: LogId = LogId(0x10);
 /// Long enough for a busy machine, short enough for a test that hangs.
@@ -44,16 +44,14 @@ struct Bank {
 
 impl Bank {
     fn new() -> Self {
-        Self::on(PostgresServer::shared())
+        Self::on(PostgresServer::shared().unwrap())
     }
 
     fn on(server: Arc<PostgresServer>) -> Self {
-        let database = server.create_database();
-        server.psql(
-            &database,
-            "CREATE TABLE accounts (id text PRIMARY KEY, balance bigint NOT NULL CHECK (balance >= 0)); \
-             INSERT INTO accounts VALUES ('alice', 100), ('bob', 100)",
-        );
+        let database = server.create_database().unwrap();
+        let accounts = "CREATE TABLE accounts (id text PRIMARY KEY, balance bigint NOT NULL CHECK (balance >= 0)); \
+                        INSERT INTO accounts VALUES ('alice', 100), ('bob', 100)";
+        server.psql(&database, accounts).unwrap();
         Bank { server, database }
     }
 
@@ -62,7 +60,7 @@ impl Bank {
     }
 
     fn sql(&self, sql: &str) -> String {
-        self.server.psql(&self.database, sql)
+        self.server.psql(&self.database, sql).unwrap()
     }
 
     fn balance(&self, id: &str) -> i64 {

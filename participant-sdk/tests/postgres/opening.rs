@@ -3,8 +3,8 @@ use std::sync::Arc;
 use handfast_participant::ids::Generation;
 use handfast_participant::resources::postgres::{Parameter, PostgresOptions, PostgresResource};
 use handfast_participant::{Decision, Resource, ResourceError};
+use handfast_servers::PostgresServer;
 
-use super::postgres_server::PostgresServer;
 use super::{Bank, PREPARED, add, branch, options, prepare};
 
 async fn refused(options: PostgresOptions, permanent: bool, words: &str) -> ResourceError {
@@ -16,7 +16,7 @@ async fn refused(options: PostgresOptions, permanent: bool, words: &str) -> Reso
 
 #[tokio::test]
 async fn a_server_without_prepared_transactions_is_refused() {
-    let server = PostgresServer::start(&["max_prepared_transactions=0"]);
+    let server = PostgresServer::start(&["max_prepared_transactions=0"]).unwrap();
     refused(
         options(&server.url("postgres")),
         true,
@@ -27,7 +27,7 @@ async fn a_server_without_prepared_transactions_is_refused() {
 
 #[tokio::test]
 async fn a_wrong_password_is_a_persons_business_and_the_right_one_works() {
-    let server = PostgresServer::start_with_password(&["max_prepared_transactions=4"], "secret");
+    let server = PostgresServer::start_with_password(&["max_prepared_transactions=4"], "secret").unwrap();
     let url = |password: &str| {
         format!(
             "postgres://postgres{password}@127.0.0.1:{}/postgres",
@@ -126,10 +126,8 @@ async fn all_instances_agree_on_one_identity_that_stays() {
     assert_eq!(one.open().await.unwrap(), identity);
     assert_eq!((identity.generation, identity.attached), (Generation(1), false));
     bank.sql("SELECT 1");
-    bank.server.psql(
-        "postgres",
-        &format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", bank.database),
-    );
+    let opened = format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", bank.database);
+    bank.server.psql("postgres", &opened).unwrap();
 }
 
 #[tokio::test]
@@ -141,23 +139,21 @@ async fn a_copy_is_refused_until_a_person_says_what_it_is() {
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
         bank.database
     );
-    bank.server.psql("postgres", &others);
-    bank.server.psql(
-        "postgres",
-        &format!("CREATE DATABASE {copy} TEMPLATE {}", bank.database),
-    );
+    bank.server.psql("postgres", &others).unwrap();
+    let cloned = format!("CREATE DATABASE {copy} TEMPLATE {}", bank.database);
+    bank.server.psql("postgres", &cloned).unwrap();
     let url = bank.server.url(&copy);
 
     let error = refused(options(&url), true, "DELETE FROM handfast.store").await;
     let takes_its_place = error.message.split("run: ").last().unwrap();
-    bank.server.psql(&copy, takes_its_place);
+    bank.server.psql(&copy, takes_its_place).unwrap();
     let successor = PostgresResource::new(options(&url)).open().await.unwrap();
     assert_eq!(
         (successor.store, successor.generation),
         (identity.store, Generation(2))
     );
 
-    bank.server.psql(&copy, "DELETE FROM handfast.store");
+    bank.server.psql(&copy, "DELETE FROM handfast.store").unwrap();
     let of_its_own = PostgresResource::new(options(&url)).open().await.unwrap();
     assert!(of_its_own.store != identity.store && of_its_own.generation == Generation(1));
     assert_eq!(
@@ -176,18 +172,18 @@ async fn a_copy_is_refused_until_a_person_says_what_it_is() {
 
 #[tokio::test]
 async fn a_standby_is_waited_for_and_its_promotion_is_a_new_generation() {
-    let mut server = PostgresServer::start(&["max_prepared_transactions=4"]);
+    let mut server = PostgresServer::start(&["max_prepared_transactions=4"]).unwrap();
     let identity = PostgresResource::new(options(&server.url("postgres")))
         .open()
         .await
         .unwrap();
-    server.stop();
-    server.become_standby();
-    server.restart();
+    server.stop().unwrap();
+    server.become_standby().unwrap();
+    server.restart().unwrap();
     let url = server.url("postgres");
     refused(options(&url), false, "standby").await;
     let server = Arc::new(server);
-    server.psql("postgres", "SELECT pg_promote()");
+    server.psql("postgres", "SELECT pg_promote()").unwrap();
     for _ in 0..2 {
         let promoted = PostgresResource::new(options(&url)).open().await.unwrap();
         assert_eq!(

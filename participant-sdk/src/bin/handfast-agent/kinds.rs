@@ -1,11 +1,29 @@
 //! The kinds of resource that a `[[resource]]` table can name. One file a kind: what its table may say, what is looked at
 //! before it takes part, and how it takes part.
-#![allow(dead_code, reason = "the agent's file is read by the next change")]
+//!
+//! A new kind is one file and one line in [`KINDS`].
+
+pub mod ledger;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 
 use std::future::Future;
 use std::pin::Pin;
 
+use handfast_participant::Handle;
 use handfast_participant::resources::Finding;
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeValue, ValueDeserializer};
+
+use crate::report::{Reporting, Watch};
+
+/// Every kind that this build knows, as a table names it.
+pub const KINDS: &[(&str, ReadKind)] = &[
+    ("ledger", read::<ledger::LedgerKind>),
+    #[cfg(feature = "postgres")]
+    ("postgres", read::<postgres::PostgresKind>),
+];
 
 /// What is the same for every kind: who takes part, where, and until when.
 pub struct Seat {
@@ -15,6 +33,16 @@ pub struct Seat {
     pub coordinators: Vec<String>,
     /// Completes when the agent is asked to stop.
     pub stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// What is said of the resource while it takes part.
+    pub reporting: Reporting,
+}
+
+impl Seat {
+    /// Reports on a participant in the log, from its own counters, until the returned value is dropped.
+    #[must_use = "reporting ends when this is dropped"]
+    pub fn watch(&self, participant: Handle) -> Watch {
+        Watch::start(&self.name, participant, self.reporting)
+    }
 }
 
 /// A `[[resource]]` table of one kind, with `kind`, `name` and `coordinator` taken out. Implemented by serde structs that deny
@@ -23,6 +51,49 @@ pub trait Kind {
     /// Connects and looks at every precondition, and changes nothing. What cannot be reached is a broken finding.
     fn check(&self) -> impl Future<Output = Vec<Finding>> + Send;
 
+    /// Looks whether the table makes sense as a whole, which no key by itself tells. Nothing is connected to.
+    fn validate(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Takes part until the seat's `stopped` completes. An error is what only a person can mend.
     fn run(self, seat: Seat) -> impl Future<Output = anyhow::Result<()>> + Send;
+}
+
+type Running<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A [`Kind`] whose type is not known any more.
+pub trait AnyKind: Send + Sync {
+    /// [`Kind::check`]
+    fn check(&self) -> Running<'_, Vec<Finding>>;
+
+    /// [`Kind::validate`]
+    fn validate(&self) -> Result<(), String>;
+
+    /// [`Kind::run`]
+    fn run(self: Box<Self>, seat: Seat) -> Running<'static, anyhow::Result<()>>;
+}
+
+impl<K: Kind + Send + Sync + 'static> AnyKind for K {
+    fn check(&self) -> Running<'_, Vec<Finding>> {
+        Box::pin(Kind::check(self))
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        Kind::validate(self)
+    }
+
+    fn run(self: Box<Self>, seat: Seat) -> Running<'static, anyhow::Result<()>> {
+        Box::pin(Kind::run(*self, seat))
+    }
+}
+
+/// Reads the table of one kind.
+pub type ReadKind = fn(Spanned<DeValue<'static>>) -> Result<Box<dyn AnyKind>, toml::de::Error>;
+
+fn read<K>(table: Spanned<DeValue<'static>>) -> Result<Box<dyn AnyKind>, toml::de::Error>
+where
+    K: Kind + DeserializeOwned + Send + Sync + 'static,
+{
+    Ok(Box::new(K::deserialize(ValueDeserializer::from(table))?))
 }

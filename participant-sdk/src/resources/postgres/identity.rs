@@ -44,6 +44,43 @@ pub(super) async fn establish(client: &Client) -> Result<StoreIdentity, Resource
     let here = here(client).await.map_err(failed)?;
     make(client, &here).await.map_err(failed)?;
     let mut stored = stored(client).await.map_err(failed)?;
+    compare(&stored, &here)?;
+    if here.timeline > stored.place.timeline {
+        tracing::warn!(
+            from = stored.place.timeline,
+            to = here.timeline,
+            "the database has failed over or was restored"
+        );
+        stored.generation = grow(client, here.timeline).await.map_err(failed)?;
+    }
+    Ok(StoreIdentity {
+        store: stored.store,
+        generation: Generation(u64::try_from(stored.generation).unwrap_or_default()),
+        attached: false,
+    })
+}
+
+/// Reads the identity that was made before, and says in words what it is.
+pub(super) async fn look_up(client: &Client) -> Result<String, ResourceError> {
+    let failed =
+        |error: tokio_postgres::Error| resource_error("reading the identity of the database", &error);
+    let (here, stored) = (
+        here(client).await.map_err(failed)?,
+        stored(client).await.map_err(failed)?,
+    );
+    compare(&stored, &here)?;
+    let grows = match here.timeline > stored.place.timeline {
+        true => ", and grows when it is opened: the database has failed over or was restored",
+        false => "",
+    };
+    Ok(format!(
+        "{}, generation {}{grows}",
+        stored.store, stored.generation
+    ))
+}
+
+/// Whether the row was made here.
+fn compare(stored: &Stored, here: &Place) -> Result<(), ResourceError> {
     if stored.layout != LAYOUT {
         return Err(ResourceError::permanent(format!(
             "schema handfast has layout {}, and this build reads layout {LAYOUT}; use the build that made it, or a later one \
@@ -55,21 +92,9 @@ pub(super) async fn establish(client: &Client) -> Result<StoreIdentity, Resource
     if (there.system_identifier, there.database_oid) != (here.system_identifier, here.database_oid)
         || here.timeline < there.timeline
     {
-        return Err(copied(&stored, &here));
+        return Err(copied(stored, here));
     }
-    if here.timeline > there.timeline {
-        tracing::warn!(
-            from = there.timeline,
-            to = here.timeline,
-            "the database has failed over or was restored"
-        );
-        stored.generation = grow(client, here.timeline).await.map_err(failed)?;
-    }
-    Ok(StoreIdentity {
-        store: stored.store,
-        generation: Generation(u64::try_from(stored.generation).unwrap_or_default()),
-        attached: false,
-    })
+    Ok(())
 }
 
 fn place(row: &Row, first: usize) -> Result<Place, tokio_postgres::Error> {

@@ -8,39 +8,25 @@
 //!                       ▼                          ▼
 //!                  rolled back                rolled back
 //! ```
-//!
-//! The handle counts operations; the application sends the count along with its commit, and the branch votes yes only if
-//! both agree: an operation that one of them does not know of dooms the branch (DESIGN, "counts").
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use handfast_proto::ids::BranchId;
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 use tokio_postgres::Row;
 
-use super::Parameter;
 use super::connection::lease;
 use super::failure::{describe, resource_error};
-use super::operation::check;
 use super::options::MAX_QUERY_ROWS;
 use super::promise::{Begun, BranchTransaction, Limits};
 use super::session::Session;
+use super::statements::check;
+use super::{Parameter, Receipt};
 use crate::resource::{BranchKey, Refusal, ResourceError};
+use crate::resources::sql::open_branches::{OpenBranches, OpenTransaction, Parked, Reservation};
 
 /// How much longer than the server's own limit an answer is waited for.
 const ANSWER_GRACE: Duration = Duration::from_secs(5);
-
-/// What a service hands back to the application that called it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Receipt {
-    /// The branch.
-    pub branch: BranchId,
-    /// The operations that succeeded on it so far.
-    pub operations: u64,
-}
 
 /// Why a statement of an interactive branch failed. After any error but [`BranchError::NotAllowed`] the branch can only be
 /// rolled back.
@@ -68,45 +54,10 @@ pub enum BranchError {
 
 /// An open branch, for one caller. Dropped without [`PostgresBranch::receipt`], it is rolled back.
 pub struct PostgresBranch {
-    branches: Arc<OpenBranches>,
+    branches: Arc<OpenBranches<BranchTransaction>>,
     branch: BranchKey,
-    work: Option<Parked>,
+    work: Option<Parked<BranchTransaction>>,
     limit: Duration,
-}
-
-/// The work of a branch while no handle has it.
-pub(super) struct Parked {
-    pub transaction: BranchTransaction,
-    operations: u64,
-    broken: bool,
-}
-
-/// The interactive branches of one session.
-#[derive(Default)]
-pub(super) struct OpenBranches {
-    slots: Mutex<Slots>,
-    changed: watch::Sender<()>,
-}
-
-#[derive(Default)]
-struct Slots {
-    closed: bool,
-    by_branch: BTreeMap<BranchKey, Slot>,
-}
-
-enum Slot {
-    InUse,
-    Parked(Box<Parked>),
-}
-
-/// What a prepare finds.
-pub(super) enum Taken {
-    /// The work.
-    Parked(Box<Parked>),
-    /// A handle kept it for as long as the prepare could wait.
-    InUse,
-    /// Nothing.
-    Unknown,
 }
 
 impl PostgresBranch {
@@ -135,14 +86,18 @@ impl PostgresBranch {
         Ok(rows)
     }
 
-    /// Counts as broken from here on, until the statement has succeeded: a future that is dropped half-way leaves it so.
-    fn attempt(&mut self, sql: &str, params: &[Parameter]) -> Result<&mut Parked, BranchError> {
+    fn attempt(
+        &mut self,
+        sql: &str,
+        params: &[Parameter],
+    ) -> Result<&mut Parked<BranchTransaction>, BranchError> {
         check(sql, params.len()).map_err(BranchError::NotAllowed)?;
         let work = self.work.as_mut().ok_or(BranchError::Broken)?;
-        if std::mem::replace(&mut work.broken, true) {
-            return Err(BranchError::Broken);
+        if work.attempt() {
+            Ok(work)
+        } else {
+            Err(BranchError::Broken)
         }
-        Ok(work)
     }
 
     /// Which branch this is.
@@ -171,119 +126,9 @@ impl Drop for PostgresBranch {
     }
 }
 
-impl Parked {
-    fn succeeded(&mut self) {
-        self.operations += 1;
-        self.broken = false;
-    }
-
-    /// Why this work may not be promised as `expected` operations.
-    pub fn refusal(&self, expected: u64) -> Option<Refusal> {
-        if self.broken {
-            Some(Refusal::permanent(
-                "TRANSACTION_FAILED",
-                "a statement of this branch failed or was broken off",
-            ))
-        } else if self.operations != expected {
-            Some(Refusal::permanent(
-                "OPERATIONS_DIFFER",
-                format!(
-                    "the branch has {} operations, and the application counted {expected}",
-                    self.operations
-                ),
-            ))
-        } else {
-            None
-        }
-    }
-}
-
-impl OpenBranches {
-    fn lock(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes the work of a branch for its prepare; waits while a handle has it.
-    pub async fn take(&self, branch: BranchKey, deadline: Instant) -> Taken {
-        let mut changed = self.changed.subscribe();
-        loop {
-            if let Some(taken) = self.take_now(branch) {
-                return taken;
-            }
-            if timeout_at(deadline, changed.changed()).await.is_err() {
-                return Taken::InUse;
-            }
-        }
-    }
-
-    /// Takes the work of a branch; `None` while a handle has it.
-    fn take_now(&self, branch: BranchKey) -> Option<Taken> {
-        let mut slots = self.lock();
-        if let Some(Slot::InUse) = slots.by_branch.get(&branch) {
-            return None;
-        }
-        Some(match slots.by_branch.remove(&branch) {
-            Some(Slot::Parked(parked)) => Taken::Parked(parked),
-            _ => Taken::Unknown,
-        })
-    }
-
-    /// Rolls back the parked work of a branch.
-    pub fn discard(&self, branch: BranchKey) {
-        let mut slots = self.lock();
-        if matches!(slots.by_branch.get(&branch), Some(Slot::Parked(_))) {
-            slots.by_branch.remove(&branch);
-        }
-    }
-
-    /// Rolls back all parked work, and lets none be parked any more.
-    pub fn close(&self) {
-        let mut slots = self.lock();
-        slots.closed = true;
-        slots.by_branch.clear();
-    }
-
-    /// Reserves a branch for a handle; gives its work if it has been joined before.
-    fn reserve(&self, branch: BranchKey) -> Result<Option<Box<Parked>>, ResourceError> {
-        let mut slots = self.lock();
-        slots
-            .by_branch
-            .retain(|_, slot| !matches!(slot, Slot::Parked(work) if work.transaction.is_lost()));
-        if slots.closed {
-            return Err(ResourceError::transient(
-                "the session with the database was lost; begin the transaction again",
-            ));
-        }
-        match slots.by_branch.insert(branch, Slot::InUse) {
-            None => Ok(None),
-            Some(Slot::Parked(work)) => Ok(Some(work)),
-            Some(Slot::InUse) => Err(ResourceError::transient(format!(
-                "another call works on branch {branch}; do one after the other"
-            ))),
-        }
-    }
-
-    fn park(&self, branch: BranchKey, work: Parked) {
-        let mut slots = self.lock();
-        if !slots.closed {
-            slots.by_branch.insert(branch, Slot::Parked(Box::new(work)));
-        }
-        drop(slots);
-        self.changed.send_replace(());
-    }
-
-    fn release(&self, branch: BranchKey) {
-        self.lock().by_branch.remove(&branch);
-        self.changed.send_replace(());
-    }
-}
-
-/// Frees the slot of a join that does not come to an end.
-struct Reservation<'a>(&'a OpenBranches, BranchKey);
-
-impl Drop for Reservation<'_> {
-    fn drop(&mut self) {
-        self.0.release(self.1);
+impl OpenTransaction for BranchTransaction {
+    fn is_lost(&self) -> bool {
+        BranchTransaction::is_lost(self)
     }
 }
 
@@ -320,11 +165,7 @@ pub(super) async fn join(session: &Session, branch: BranchKey) -> Result<Postgre
     match begun {
         Begun::Open(transaction) => {
             std::mem::forget(reservation);
-            Ok(handle(Parked {
-                transaction: *transaction,
-                operations: 0,
-                broken: false,
-            }))
+            Ok(handle(Parked::new(*transaction)))
         }
         Begun::AlreadyPrepared => Err(ResourceError::permanent(format!(
             "branch {branch} is prepared already; no work can join it"

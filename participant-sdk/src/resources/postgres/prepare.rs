@@ -6,16 +6,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::connection::lease;
+use super::connection::{Backend, lease};
 use super::failure::{no_connection, refusal};
-use super::interactive::Taken;
-use super::operation::SqlOperation;
 use super::options::{SETTLE_LIMIT, STATEMENT_LIMIT};
 use super::promise::{Begun, BranchTransaction, Limits, Promise, known};
-use super::running::RunningWork;
 use super::session::Session;
-use super::{backends, finish, gid};
+use super::{backends, finish, gid, statements};
 use crate::resource::{BranchKey, Refusal, ResourceError, SeenLog, Vote, Work};
+use crate::resources::sql::SqlOperation;
+use crate::resources::sql::open_branches::Taken;
+use crate::resources::sql::running::RunningWork;
 
 /// Does the work and votes. However it goes, a branch that was not voted for ends rolled back.
 pub(super) async fn prepare(
@@ -39,7 +39,7 @@ async fn one_shot(
     seen: SeenLog,
     deadline: Instant,
 ) -> Vote {
-    let operation = match SqlOperation::decode(&operation) {
+    let operation = match statements::decode(&operation) {
         Ok(operation) => operation,
         Err(refusal) => return Vote::Refused(refusal),
     };
@@ -61,7 +61,7 @@ async fn one_shot(
 async fn begin(
     session: &Session,
     branch: BranchKey,
-    running: Arc<RunningWork>,
+    running: Arc<RunningWork<Backend>>,
     deadline: Instant,
 ) -> Result<BranchTransaction, Vote> {
     let lease = lease(&session.pools.work)
@@ -156,7 +156,7 @@ async fn repeated(session: &Session, branch: BranchKey, deadline: Instant) -> Vo
 async fn bounded(
     session: &Session,
     branch: BranchKey,
-    running: &RunningWork,
+    running: &RunningWork<Backend>,
     deadline: Instant,
     attempt: impl Future<Output = Promise>,
 ) -> Vote {
@@ -176,7 +176,7 @@ async fn bounded(
 async fn settle(
     session: &Session,
     branch: BranchKey,
-    running: &RunningWork,
+    running: &RunningWork<Backend>,
     deadline: Instant,
     refusal: Refusal,
 ) -> Vote {
@@ -208,7 +208,7 @@ async fn settle(
 async fn look_when_quiet(
     session: &Session,
     branch: BranchKey,
-    running: &RunningWork,
+    running: &RunningWork<Backend>,
 ) -> Result<Option<bool>, ResourceError> {
     let Some(backend) = running.backend() else {
         return Ok(Some(false));

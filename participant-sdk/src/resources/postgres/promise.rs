@@ -21,9 +21,9 @@ use tokio_postgres::{Client, Row, SimpleQueryMessage};
 use super::connection::{Backend, Lease};
 use super::failure::{describe, is_marker_collision, refusal};
 use super::markers;
-use super::running::RunningWork;
 use super::{Parameter, gid};
 use crate::resource::{BranchKey, Refusal, SeenLog, Vote};
+use crate::resources::sql::running::RunningWork;
 
 /// PostgreSQL takes 0 for "no limit", so a limit is never shorter than this.
 const MIN_LIMIT: Duration = Duration::from_millis(1);
@@ -33,7 +33,7 @@ const MAX_LIMIT: Duration = Duration::from_millis(i32::MAX as u64);
 /// An open transaction with one branch's work.
 pub(super) struct BranchTransaction {
     lease: Lease,
-    work: Arc<RunningWork>,
+    work: Arc<RunningWork<Backend>>,
     branch: BranchKey,
     gid: String,
 }
@@ -69,7 +69,7 @@ impl BranchTransaction {
     /// Opens the transaction, unless the server knows the branch already.
     pub async fn begin(
         lease: Lease,
-        work: Arc<RunningWork>,
+        work: Arc<RunningWork<Backend>>,
         branch: BranchKey,
         session: &str,
         limits: Limits,
@@ -129,7 +129,7 @@ impl BranchTransaction {
     }
 
     /// The entry of this work in the register.
-    pub fn work(&self) -> Arc<RunningWork> {
+    pub fn work(&self) -> Arc<RunningWork<Backend>> {
         self.work.clone()
     }
 

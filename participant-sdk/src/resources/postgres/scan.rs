@@ -13,7 +13,7 @@ use super::{backends, gid, markers};
 use crate::resource::{BranchKey, ResourceError, ScanLine, ScanPhase};
 
 /// From which age on a prepared branch is spoken of in the log: it holds locks, and holds vacuum back.
-const OLD_PREPARED: Duration = Duration::from_secs(300);
+pub(super) const OLD_PREPARED: Duration = Duration::from_secs(300);
 
 /// A finished scan.
 pub(super) struct Scanned {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
-use super::connection::{Lease, NAME_PREFIX, Pools, connect, lease};
+use super::connection::{Backend, Lease, NAME_PREFIX, Pools, connect, lease};
 use super::failure::resource_error;
-use super::interactive::OpenBranches;
 use super::options::{CALL_LIMIT, PostgresOptions};
-use super::running::Running;
+use super::promise::BranchTransaction;
 use super::{backends, identity, preconditions, schema};
 use crate::resource::{ResourceError, StoreIdentity};
+use crate::resources::sql::open_branches::OpenBranches;
+use crate::resources::sql::running::Running;
 
 /// One session of this process with its database.
 pub(super) struct Session {
@@ -21,15 +22,15 @@ pub(super) struct Session {
     /// `application_name` of all of its connections: `handfast/<instance>/<session>`, 63 bytes at most.
     pub name: String,
     pub pools: Pools,
-    pub running: Arc<Running>,
-    pub open_branches: Arc<OpenBranches>,
+    pub running: Arc<Running<Backend>>,
+    pub open_branches: Arc<OpenBranches<BranchTransaction>>,
 }
 
 impl Session {
     /// Ends what older sessions left, checks the server and says which store it is. The caller has closed the older sessions.
     pub async fn open(
         options: Arc<PostgresOptions>,
-        running: Arc<Running>,
+        running: Arc<Running<Backend>>,
         number: u64,
     ) -> Result<(Self, StoreIdentity), ResourceError> {
         let process_prefix = format!("{NAME_PREFIX}{:032x}/", options.instance.0);

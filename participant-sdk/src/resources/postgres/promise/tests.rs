@@ -1,16 +1,13 @@
 //! The trap that no working caller runs into: a block that has failed, and nobody noticed. And limits at their ends.
 
-#[path = "../../../../tests/support/postgres_server.rs"]
-mod postgres_server;
-
-use postgres_server::PostgresServer;
+use handfast_servers::PostgresServer;
 use tokio_postgres::NoTls;
 
 use super::{Duration, Limits, prepare_transaction};
 
 #[tokio::test]
 async fn a_failed_block_is_never_taken_for_a_promise() {
-    let server = PostgresServer::start(&["max_prepared_transactions=4"]);
+    let server = PostgresServer::start(&["max_prepared_transactions=4"]).unwrap();
     let (client, connection) = tokio_postgres::connect(&server.url("postgres"), NoTls)
         .await
         .unwrap();
@@ -44,7 +41,7 @@ async fn a_failed_block_is_never_taken_for_a_promise() {
 
 #[tokio::test]
 async fn limits_are_what_the_server_takes_however_short_or_long() {
-    let server = PostgresServer::start(&["max_prepared_transactions=4"]);
+    let server = PostgresServer::start(&["max_prepared_transactions=4"]).unwrap();
     let (client, connection) = tokio_postgres::connect(&server.url("postgres"), NoTls)
         .await
         .unwrap();

@@ -1,0 +1,307 @@
+//! From work to a vote.
+//!
+//! The work of a branch is a task of its own, which ends by itself: a session that is lost, or an abort that comes meanwhile,
+//! never leaves it half done. Whether it was promised is decided by the journal alone, where the first of promise and fence wins.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::error::ResponseError;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::fold::Branch;
+use super::operation::KafkaOperation;
+use super::options::{ANSWER_LIMIT, MAX_BRANCHES, SETTLE_LIMIT};
+use super::record::{KafkaTransaction, Key, Promise, Record};
+use super::session::Session;
+use super::work::{self, Routed};
+use super::{cluster::Pause, failure, transaction};
+use crate::failpoint;
+use crate::resource::{BranchKey, Refusal, SeenLog, Vote, Work};
+use crate::runtime::random_bits;
+
+/// Branches that are worked on in this process; bounded by the pool of ids.
+#[derive(Default)]
+pub(super) struct Working(Mutex<BTreeMap<BranchKey, watch::Receiver<Option<Vote>>>>);
+
+impl Working {
+    fn branches(&self) -> MutexGuard<'_, BTreeMap<BranchKey, watch::Receiver<Option<Vote>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those that are worked on now.
+    pub fn list(&self) -> Vec<BranchKey> {
+        self.branches().keys().copied().collect()
+    }
+}
+
+/// Ends the entry of a branch however its task ends.
+struct Entry(Arc<Session>, BranchKey);
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.0.working.branches().remove(&self.1);
+    }
+}
+
+/// Does the work and votes.
+pub(super) async fn prepare(
+    session: &Arc<Session>,
+    branch: BranchKey,
+    work: Work,
+    seen: SeenLog,
+    limit: Duration,
+) -> Vote {
+    let Work::Operation(bytes) = work else {
+        return Vote::Refused(Refusal::permanent(
+            "NOT_INTERACTIVE",
+            "Kafka takes part in one-shot transactions only; send the records with the transaction",
+        ));
+    };
+    let operation = match KafkaOperation::decode(&bytes) {
+        Ok(operation) if operation.is_empty() => return Vote::ReadOnly,
+        Ok(operation) => operation,
+        Err(refusal) => return Vote::Refused(refusal),
+    };
+    let mut told = {
+        let mut working = session.working.branches();
+        match working.get(&branch) {
+            Some(told) => told.clone(),
+            None => {
+                let (tell, told) = watch::channel(None);
+                working.insert(branch, told.clone());
+                let task = Task {
+                    session: session.clone(),
+                    branch,
+                    seen,
+                    started: Instant::now(),
+                    deadline: Instant::now() + limit,
+                };
+                tokio::spawn(task.run(operation, bytes, tell));
+                told
+            }
+        }
+    };
+    match told.wait_for(Option::is_some).await.map(|vote| vote.clone()) {
+        Ok(Some(vote)) => vote,
+        Ok(None) | Err(_) => Vote::Refused(Refusal::retryable("WORK_ENDED", "the work ended without a vote")),
+    }
+}
+
+struct Task {
+    session: Arc<Session>,
+    branch: BranchKey,
+    seen: SeenLog,
+    started: Instant,
+    deadline: Instant,
+}
+
+/// What became of the promise.
+enum Outcome {
+    Promised,
+    Refused(Refusal),
+    /// It may be in the journal, now or in a while.
+    Unknown(Refusal),
+}
+
+impl Task {
+    async fn run(self, operation: KafkaOperation, bytes: Bytes, tell: watch::Sender<Option<Vote>>) {
+        let _entry = Entry(self.session.clone(), self.branch);
+        let refused = |refusal| tell.send_replace(Some(Vote::Refused(refusal)));
+        if let Some(vote) = self.known() {
+            tell.send_replace(Some(vote));
+            return;
+        }
+        let routed = match work::route(&self.session.cluster, self.branch, &operation).await {
+            Ok(routed) => routed,
+            Err(refusal) => return drop(refused(refusal)),
+        };
+        let Some(id) = self.session.pool.take() else {
+            return drop(refused(Refusal::retryable(
+                "NO_TRANSACTIONAL_ID",
+                format!(
+                    "all {} transactional ids hold branches that wait for their decision; raise the size of the pool, or find out \
+                     what they wait for",
+                    self.session.options.pool
+                ),
+            )));
+        };
+        let transaction = match self.work(&id, &routed, &operation).await {
+            Ok(transaction) => transaction,
+            Err((begun, refusal)) => {
+                if let Some(begun) = begun {
+                    self.undo(&begun).await;
+                }
+                self.session.pool.give_back(&id);
+                return drop(refused(refusal));
+            }
+        };
+        failpoint::pass("after_reserve");
+        match self.promise(&transaction, &routed, &operation, bytes).await {
+            Outcome::Promised => {
+                let held = self.session.options.promise();
+                tell.send_replace(Some(Vote::Prepared {
+                    prepared_for: Some(held),
+                }));
+            }
+            Outcome::Refused(refusal) => {
+                self.undo(&transaction).await;
+                self.session.pool.give_back(&id);
+                refused(refusal);
+            }
+            Outcome::Unknown(refusal) => {
+                refused(refusal);
+                self.settle(&transaction).await;
+            }
+        }
+    }
+
+    /// What the journal says already.
+    fn known(&self) -> Option<Vote> {
+        let fold = self.session.journal.fold();
+        match fold.branch(self.branch) {
+            // Its time runs since an earlier prepare, and how much of it is left is not known here.
+            Some(Branch::Promised(_)) => Some(Vote::Prepared {
+                prepared_for: Some(Duration::ZERO),
+            }),
+            Some(Branch::Ended { .. } | Branch::Fenced) => Some(Vote::Refused(ended())),
+            None if fold.len() >= MAX_BRANCHES => Some(Vote::Refused(Refusal::retryable(
+                "BACKLOG",
+                "as many branches are unfinished or not forgotten as the journal holds",
+            ))),
+            None => None,
+        }
+    }
+
+    async fn work(
+        &self,
+        id: &str,
+        routed: &Routed,
+        operation: &KafkaOperation,
+    ) -> Result<KafkaTransaction, (Option<KafkaTransaction>, Refusal)> {
+        let cluster = &self.session.cluster;
+        let timeout = self.session.options.transaction_timeout;
+        let transaction = transaction::begin(cluster, id, timeout, self.deadline)
+            .await
+            .map_err(|error| (None, failure::refusal(&error)))?;
+        match work::perform(
+            cluster,
+            &transaction,
+            routed,
+            operation.offsets.as_ref(),
+            self.deadline,
+        )
+        .await
+        {
+            Ok(()) => Ok(transaction),
+            Err(error) => Err((Some(transaction), failure::refusal(&error))),
+        }
+    }
+
+    async fn promise(
+        &self,
+        transaction: &KafkaTransaction,
+        routed: &Routed,
+        operation: &KafkaOperation,
+        bytes: Bytes,
+    ) -> Outcome {
+        if self.session.journal.branch(self.branch).is_some() {
+            return Outcome::Refused(ended());
+        }
+        let now = Instant::now();
+        if now >= self.deadline || now.duration_since(self.started) >= self.session.options.promise() {
+            return Outcome::Refused(Refusal::retryable(
+                "DEADLINE",
+                "the work did not end within its time",
+            ));
+        }
+        let promise = Promise {
+            seen: self.seen,
+            transaction: transaction.clone(),
+            places: work::places(routed, operation.offsets.as_ref()),
+        };
+        let record = Record::Promise {
+            branch: self.branch,
+            promise,
+        };
+        match self.session.journal.settle(record, bytes, self.deadline).await {
+            Ok(()) if self.is_promised(transaction) => {
+                failpoint::pass("after_prepare_append");
+                Outcome::Promised
+            }
+            Ok(()) => {
+                self.clear_void().await;
+                Outcome::Refused(ended())
+            }
+            // Such a batch is refused before anything of it is written. Every other error leaves that open.
+            Err(error) => match error.code() {
+                Some(ResponseError::MessageTooLarge | ResponseError::RecordListTooLarge) => {
+                    Outcome::Refused(failure::refusal(&error))
+                }
+                _ => Outcome::Unknown(failure::refusal(&error)),
+            },
+        }
+    }
+
+    fn is_promised(&self, transaction: &KafkaTransaction) -> bool {
+        matches!(
+            self.session.journal.branch(self.branch),
+            Some(Branch::Promised(noted)) if noted.promise.transaction == *transaction
+        )
+    }
+
+    /// Ends a transaction that was not promised. If that does not succeed, the next branch of its id ends it, or its timeout.
+    async fn undo(&self, begun: &KafkaTransaction) {
+        let deadline = Instant::now() + ANSWER_LIMIT;
+        if let Err(error) = transaction::end(&self.session.cluster, begun, false, deadline).await {
+            tracing::debug!(branch = %self.branch, %error, "work that was not promised is left to its timeout");
+        }
+    }
+
+    /// The promise came after a fence, and says nothing.
+    async fn clear_void(&self) {
+        let gone = Record::Gone(Key::Promise(self.branch));
+        if let Err(error) = self.session.journal.append(vec![(gone, Bytes::new())]).await {
+            tracing::debug!(branch = %self.branch, %error, "a void promise is left to the next scan");
+        }
+    }
+
+    /// Finds out whether the promise is there, by a fence that comes behind it or keeps it out. Until then the id stays lent.
+    async fn settle(&self, transaction: &KafkaTransaction) {
+        let give_up_at = Instant::now() + SETTLE_LIMIT;
+        let mut pause = Pause::new();
+        loop {
+            let fence = Record::Fence {
+                branch: self.branch,
+                nonce: random_bits(),
+            };
+            match self.session.journal.settle(fence, Bytes::new(), give_up_at).await {
+                // The coordinator was told no. It answers abort when the branch is listed.
+                Ok(()) if self.is_promised(transaction) => return,
+                Ok(()) => {
+                    self.undo(transaction).await;
+                    self.session.pool.give_back(&transaction.transactional_id);
+                    return;
+                }
+                Err(error) if !pause.before(give_up_at).await => {
+                    tracing::warn!(
+                        branch = %self.branch, %error, id = transaction.transactional_id,
+                        "it is not known whether a branch was promised; its transactional id is not used again by this process"
+                    );
+                    return;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+fn ended() -> Refusal {
+    Refusal::permanent(
+        "BRANCH_ENDED",
+        "the branch was aborted or ended already; late work for it is not taken",
+    )
+}

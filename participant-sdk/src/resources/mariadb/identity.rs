@@ -1,0 +1,156 @@
+//! Which store a database is, and how a copy of it is told from the original.
+//!
+//! The store id is a row that is made once, so it comes along with every copy. The row also says where it was made. Neither
+//! MariaDB nor the name of a database tells servers apart for certain, so three things are compared:
+//!
+//! | database name | server's own id | when the table was made | it is |
+//! |---|---|---|---|
+//! | same | same | any | the store |
+//! | same | different | same | the store, its server moved (a new network card, container or port) |
+//! | same | different | different | a copy on another server (dump, replica): refused until a person says which |
+//! | different | any | any | a copy beside the original: refused likewise |
+//!
+//! A copy of the files that runs beside its original on the same machine and port cannot be told from it.
+
+use handfast_proto::ids::{Generation, StoreId};
+use mysql_async::{Conn, Error, Row};
+
+use super::connection::{batch, column};
+use super::failure::resource_error;
+use super::schema::LAYOUT;
+use crate::resource::{ResourceError, StoreIdentity};
+use crate::runtime::random_bits;
+
+/// Where a row was made, or where we are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Place {
+    database: String,
+    server: String,
+    /// Seconds since 1970.
+    made_at: i64,
+}
+
+struct Stored {
+    layout: i64,
+    store: StoreId,
+    generation: u64,
+    place: Place,
+}
+
+/// Reads the identity, and makes it on the first time.
+pub(super) async fn establish(conn: &mut Conn) -> Result<StoreIdentity, ResourceError> {
+    let failed = |error: Error| resource_error("reading the identity of the database", &error);
+    let here = here(conn).await.map_err(failed)?;
+    make(conn, &here).await.map_err(failed)?;
+    let stored = stored(conn).await.map_err(failed)?;
+    if stored.layout != LAYOUT {
+        return Err(ResourceError::permanent(format!(
+            "the handfast_ tables have layout {}, and this build reads layout {LAYOUT}; use the build that made them, or a \
+             later one that can convert them",
+            stored.layout
+        )));
+    }
+    let there = &stored.place;
+    let same_server = there.server == here.server && !here.server.is_empty();
+    if there.database != here.database || !(same_server || there.made_at == here.made_at) {
+        return Err(copied(&stored, &here));
+    }
+    if *there != here {
+        tracing::info!(?there, ?here, "the server of this store has moved");
+        follow(conn, &here).await.map_err(failed)?;
+    }
+    Ok(StoreIdentity {
+        store: stored.store,
+        generation: Generation(stored.generation),
+        attached: false,
+    })
+}
+
+async fn here(conn: &mut Conn) -> Result<Place, Error> {
+    let servers = batch(
+        conn,
+        "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uid', 'server_uuid')",
+    )
+    .await?;
+    let server = servers.first().map_or(Ok(String::new()), |row| column(row, 1))?;
+    let rows = batch(
+        conn,
+        "SELECT TABLE_SCHEMA, COALESCE(UNIX_TIMESTAMP(CREATE_TIME), 0) FROM information_schema.TABLES \
+         WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'handfast_store'",
+    )
+    .await?;
+    let row = only(&rows)?;
+    Ok(Place {
+        database: column(row, 0)?,
+        server,
+        made_at: column(row, 1)?,
+    })
+}
+
+async fn make(conn: &mut Conn, here: &Place) -> Result<(), Error> {
+    let store = format!("{:032x}", random_bits());
+    use mysql_async::prelude::Queryable;
+    conn.exec_drop(
+        "INSERT IGNORE INTO handfast_store (layout, store_id, generation, database_name, server_id, made_at) \
+         VALUES (?, ?, 1, ?, ?, ?)",
+        (LAYOUT, store, &here.database, &here.server, here.made_at),
+    )
+    .await
+}
+
+async fn follow(conn: &mut Conn, here: &Place) -> Result<(), Error> {
+    use mysql_async::prelude::Queryable;
+    conn.exec_drop(
+        "UPDATE handfast_store SET server_id = ?, made_at = ? WHERE database_name = ?",
+        (&here.server, here.made_at, &here.database),
+    )
+    .await
+}
+
+async fn stored(conn: &mut Conn) -> Result<Stored, Error> {
+    let rows = batch(
+        conn,
+        "SELECT layout, store_id, generation, database_name, server_id, made_at FROM handfast_store",
+    )
+    .await?;
+    let row = only(&rows)?;
+    let id: String = column(row, 1)?;
+    let id = u128::from_str_radix(&id, 16).map_err(|_| {
+        Error::Other(format!("handfast_store holds {id:?} where a store id should be").into())
+    })?;
+    Ok(Stored {
+        layout: column(row, 0)?,
+        store: StoreId(id),
+        generation: column(row, 2)?,
+        place: Place {
+            database: column(row, 3)?,
+            server: column(row, 4)?,
+            made_at: column(row, 5)?,
+        },
+    })
+}
+
+fn only(rows: &[Row]) -> Result<&Row, Error> {
+    rows.first()
+        .ok_or_else(|| Error::Other("table handfast_store has no row or cannot be seen".into()))
+}
+
+fn copied(stored: &Stored, here: &Place) -> ResourceError {
+    let whereabouts = |place: &Place| {
+        format!(
+            "database {} on server {:?} (table made at {})",
+            place.database, place.server, place.made_at
+        )
+    };
+    ResourceError::permanent(format!(
+        "this database is a copy: its identity {} was made in {}, but this is {}. If the original still exists, this copy \
+         needs an identity and a resource name of its own: run DELETE FROM handfast_store and start under another name. If \
+         the original is gone for good and this takes its place, run: UPDATE handfast_store SET generation = generation + 1, \
+         database_name = DATABASE(), server_id = '{}', made_at = {}",
+        stored.store,
+        whereabouts(&stored.place),
+        whereabouts(here),
+        here.server,
+        here.made_at
+    ))
+}

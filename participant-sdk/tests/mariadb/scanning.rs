@@ -1,0 +1,130 @@
+use std::time::Duration;
+
+use handfast_participant::ids::{Epoch, LogId};
+use handfast_participant::resources::mariadb::MariadbResource;
+use handfast_participant::{BranchKey, Decision, Resource, ScanLine, ScanPhase, SeenLog, Work};
+
+use super::{Bank, LIMIT, PREPARED, add, branch, done, open, prepare, seen};
+
+#[tokio::test]
+async fn a_scan_lists_what_is_prepared_and_another_instance_finishes_it() {
+    let bank = Bank::new();
+    let resource = bank.open().await;
+    let branch = branch();
+    assert_eq!(prepare(&resource, branch, &add("alice", 1)).await, PREPARED);
+    let other = bank.open().await;
+    assert_eq!(
+        other.scan().await.unwrap(),
+        [ScanLine {
+            branch,
+            phase: ScanPhase::Prepared
+        }]
+    );
+    let older = tokio::time::timeout(LIMIT, async {
+        while other.oldest_prepared() == Duration::ZERO {
+            other.scan().await.unwrap();
+        }
+    });
+    older.await.expect("its age is seen");
+    done(&other, branch, Decision::Commit).await;
+    assert_eq!(other.scan().await.unwrap(), []);
+    assert_eq!(other.oldest_prepared(), Duration::ZERO);
+    assert_eq!(bank.balance("alice"), 101);
+}
+
+async fn committed(resource: &MariadbResource, branch: BranchKey, seen: SeenLog) {
+    let work = Work::Operation(add("alice", 1).encode());
+    assert_eq!(resource.prepare(branch, work, seen, LIMIT).await, PREPARED);
+    done(resource, branch, Decision::Commit).await;
+}
+
+#[tokio::test]
+async fn the_highest_position_of_each_log_outlives_its_markers() {
+    let bank = Bank::new();
+    let resource = bank.open().await;
+    assert_eq!(resource.seen().await.unwrap(), []);
+    let other_log = LogId(0x11);
+    let other = SeenLog {
+        log: other_log,
+        epoch: Epoch(1),
+        lsn: 5,
+    };
+    let branches: Vec<BranchKey> = (0..4).map(|_| branch()).collect();
+    let foreign = BranchKey {
+        log: other_log,
+        ..branch()
+    };
+    for (branch, seen) in branches
+        .iter()
+        .zip([seen(7, 40), seen(8, 20), seen(8, 30), seen(7, 90)])
+    {
+        committed(&resource, *branch, seen).await;
+    }
+    committed(&resource, foreign, other).await;
+    let expected = [seen(8, 30), other];
+    assert_eq!(resource.seen().await.unwrap(), expected);
+    for _ in 0..2 {
+        resource.forget(&branches[..3]).await.unwrap();
+        assert_eq!(resource.seen().await.unwrap(), expected);
+    }
+    resource.forget(&[branches[3], foreign]).await.unwrap();
+    assert_eq!(resource.seen().await.unwrap(), expected);
+    assert_eq!(bank.sql("SELECT COUNT(*) FROM handfast_marker"), "0");
+}
+
+#[tokio::test]
+async fn markers_go_on_forget_alone_and_never_while_their_branch_is_prepared() {
+    let bank = Bank::new();
+    let mut options = bank.options();
+    options.marker_age = Duration::ZERO;
+    let resource = open(options).await;
+    let branch = branch();
+    assert_eq!(prepare(&resource, branch, &add("alice", 1)).await, PREPARED);
+    resource.forget(&[branch]).await.unwrap();
+    for _ in 0..2 {
+        done(&resource, branch, Decision::Commit).await;
+    }
+    resource.open().await.unwrap();
+    assert_eq!(
+        resource.scan().await.unwrap(),
+        [ScanLine {
+            branch,
+            phase: ScanPhase::Marker
+        }]
+    );
+    resource.forget(&[branch]).await.unwrap();
+    assert_eq!(resource.scan().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_fence_stays_while_anybody_works_on_its_branch() {
+    let bank = Bank::new();
+    let mut options = bank.options();
+    options.marker_age = Duration::ZERO;
+    let (resource, other) = (open(options).await, bank.open().await);
+    let branch = branch();
+    done(&resource, branch, Decision::Abort).await;
+    let fence = bank.sql("SELECT branch FROM handfast_marker");
+    bank.sql("DELETE FROM handfast_marker");
+    let work = other.join(branch).await.unwrap();
+    bank.sql(&format!(
+        "INSERT INTO handfast_marker (branch, log_id, state, epoch, seen_lsn) VALUES ('{fence}', '{:032x}', 'aborted', 1, 1)",
+        branch.log.0
+    ));
+    resource.forget(&[branch]).await.unwrap();
+    assert_eq!(
+        resource.scan().await.unwrap(),
+        [ScanLine {
+            branch,
+            phase: ScanPhase::Marker
+        }],
+        "it is asked about again"
+    );
+    drop(work);
+    let gone = tokio::time::timeout(LIMIT, async {
+        while resource.scan().await.unwrap() != [] {
+            resource.forget(&[branch]).await.unwrap();
+        }
+    });
+    gone.await.expect("it goes once nobody works on the branch");
+}
