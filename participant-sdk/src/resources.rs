@@ -1,8 +1,11 @@
 //! Ready-made resources, one feature each.
 //!
+//! - [`files`]: files in a folder, several in one transaction.
 //! - [`ledger`]: embedded accounts, on the SDK's journal.
 //! - [`postgres`]: PostgreSQL, on its own prepared transactions.
 
+#[cfg(feature = "files")]
+pub mod files;
 mod finding;
 #[cfg(feature = "ledger")]
 pub mod ledger;
