@@ -3,8 +3,14 @@
 //! A case is written for a participant that is right: each step is what the rule demands, and the first that is not so ends it.
 //! What every case has in common (nothing stays prepared, each committed branch has one effect) is checked by the trial.
 
+mod crashes;
+mod decisions;
+mod epochs;
+mod forgetting;
 mod handshake;
+mod liveness;
 mod voting;
+mod waiting;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -40,7 +46,16 @@ pub struct Group {
 }
 
 /// Everything that is tried, in order. The first case is the least that a participant must do to be tried at all.
-pub const GROUPS: &[Group] = &[handshake::GROUP, voting::GROUP];
+pub const GROUPS: &[Group] = &[
+    handshake::GROUP,
+    voting::GROUP,
+    crashes::GROUP,
+    decisions::GROUP,
+    waiting::GROUP,
+    forgetting::GROUP,
+    epochs::GROUP,
+    liveness::GROUP,
+];
 
 impl Case {
     /// Where the rule stands.

@@ -18,7 +18,7 @@ use crate::branch::{Branch, Facts};
 use crate::coordinator::{Dialed, Heard, What};
 use crate::fault::{Checked, Fault, wrong};
 
-pub(crate) use check::Scan;
+pub(crate) use check::{Line, Scan};
 
 /// What this coordinator says of itself when it welcomes a session.
 #[derive(Clone, Copy, Debug)]
@@ -94,13 +94,7 @@ impl Session {
         Ok(Some(session))
     }
 
-    /// Says welcome, and from then on sends a frame in every half heartbeat.
-    pub async fn welcome(&mut self, own: Standing, limits: v1::Limits) -> Checked {
-        self.welcome_with(own, limits, v1::SessionResponse::default())
-            .await
-    }
-
-    /// The same, with more in the first frame.
+    /// Says welcome, perhaps with more in the same frame, and from then on sends a frame in every half heartbeat.
     pub async fn welcome_with(
         &mut self,
         own: Standing,
@@ -158,11 +152,6 @@ impl Session {
             )),
             Err(_) => wrong("the participant reads nothing more from its session"),
         }
-    }
-
-    /// Raises what the coordinator says is durable.
-    pub fn log_is_durable_to(&mut self, lsn: u64) {
-        self.lsn = lsn;
     }
 
     /// Asks a branch to do something and promise.

@@ -265,8 +265,19 @@ impl<'a> Trial<'a> {
 
     /// Welcomes a session.
     pub async fn welcome(&mut self, session: &mut Session, limits: v1::Limits) -> Checked {
+        self.welcome_with(session, limits, v1::SessionResponse::default())
+            .await
+    }
+
+    /// The same, with more in the first frame.
+    pub async fn welcome_with(
+        &mut self,
+        session: &mut Session,
+        limits: v1::Limits,
+        frame: v1::SessionResponse,
+    ) -> Checked {
         self.logs.insert(self.standing.log);
-        session.welcome(self.standing, limits).await
+        session.welcome_with(self.standing, limits, frame).await
     }
 
     /// Kills, starts, and waits for the session.
