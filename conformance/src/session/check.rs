@@ -93,17 +93,17 @@ impl Checks {
         if self.frame_bytes.is_some_and(|limit| bytes > limit) {
             facts
                 .violations
-                .insert("a frame was longer than limits.frame_bytes of the welcome".to_owned());
+                .insert("a frame was longer than limits.frame_bytes of the welcome (rule 9)".to_owned());
         }
         if frame.hello.is_some() {
             facts
                 .violations
-                .insert("hello was said twice on one session".to_owned());
+                .insert("hello was said twice on one session (rule 1)".to_owned());
         }
         if !frame.enlistments.is_empty() {
             facts
                 .violations
-                .insert("it enlisted in a transaction that nobody began".to_owned());
+                .insert("it enlisted in a transaction that nobody began (rule 11)".to_owned());
         }
         for vote in &frame.votes {
             if let Err(violation) = self.vote(vote, log, facts) {
@@ -143,14 +143,18 @@ impl Checks {
         let transaction = convert::transaction_id(&vote.transaction_id)
             .map_err(|failure| format!("a vote with a wrong id: {failure}"))?;
         if !self.prepares.contains(&(transaction, vote.branch)) {
-            return Err("it voted for a branch that was not asked to prepare on this session".to_owned());
+            return Err(
+                "it voted for a branch that was not asked to prepare on this session (rules 4 and 11)"
+                    .to_owned(),
+            );
         }
         let number = vote.branch;
         match vote.kind() {
             v1::VoteKind::Unspecified => Err(format!("a vote of the unknown kind {}", vote.kind)),
-            v1::VoteKind::Refused if vote.reason.is_empty() => {
-                Err("a refusal without a reason; give a stable one, such as INSUFFICIENT_FUNDS".to_owned())
-            }
+            v1::VoteKind::Refused if vote.reason.is_empty() => Err(
+                "a refusal without a reason; give a stable one, such as INSUFFICIENT_FUNDS (rule 4)"
+                    .to_owned(),
+            ),
             v1::VoteKind::Prepared => {
                 facts
                     .fate(Branch {
@@ -169,7 +173,7 @@ impl Checks {
         let transaction = convert::transaction_id(&ack.transaction_id)
             .map_err(|failure| format!("an acknowledgement with a wrong id: {failure}"))?;
         if !self.decisions.contains(&(transaction, ack.branch, ack.decision)) {
-            return Err("it acknowledged a decision that was not sent on this session".to_owned());
+            return Err("it acknowledged a decision that was not sent on this session (rule 5)".to_owned());
         }
         let number = ack.branch;
         let fate = facts.fate(Branch {
@@ -187,7 +191,7 @@ impl Checks {
                 fate.deviated = true;
                 if ack.evidence.is_empty() {
                     return Err(
-                        "hazard or contrary without evidence; an operator needs to be told what was seen"
+                        "hazard or contrary without evidence; an operator needs to be told what was seen (rule 6)"
                             .to_owned(),
                     );
                 }

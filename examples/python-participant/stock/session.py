@@ -25,6 +25,8 @@ SILENT_HEARTBEATS = 3
 # The longest first frame: the coordinator's limit is not known before its welcome.
 HELLO_BYTES = 32 << 10
 LONGEST_FRAME_BYTES = 64 << 20
+# Longest words of a vote or an acknowledgement; the rest is cut off.
+WORDS = 1000
 # What a message costs in its frame beside its own bytes.
 TAG_BYTES = 8
 # Votes that leave no trace in the store, kept so that a prepare that comes again gets the same vote.
@@ -203,7 +205,7 @@ class Session:
                 self.keep(branch, vote)
             yield wire.Vote(
                 transaction_id=branch.transaction, branch=branch.number,
-                kind=VOTES[vote.kind], reason=vote.reason, message=vote.message)
+                kind=VOTES[vote.kind], reason=vote.reason, message=vote.message[:WORDS])
 
     def decide(self, decisions: Iterable[wire.Decision]) -> Iterator[wire.Ack]:
         """Acknowledges, once the effects are durable."""
@@ -217,7 +219,7 @@ class Session:
             self.keep(branch, Vote(REFUSED, "FENCED", "the branch was decided already"))
             yield wire.Ack(
                 transaction_id=branch.transaction, branch=branch.number,
-                decision=decision.kind, kind=ACKS[kind], evidence=evidence)
+                decision=decision.kind, kind=ACKS[kind], evidence=evidence[:WORDS])
 
     def keep(self, branch: Branch, vote: Vote) -> None:
         self.recent[branch] = vote
@@ -241,8 +243,12 @@ class Session:
             await self.write(frame)
 
     async def write(self, frame: wire.SessionRequest) -> None:
-        # A peer that takes nothing for so long is as good as silent.
-        await asyncio.wait_for(self.call.write(frame), SILENT_HEARTBEATS * self.heartbeat)
+        try:
+            # A peer that takes nothing for so long is as good as silent.
+            await asyncio.wait_for(self.call.write(frame), SILENT_HEARTBEATS * self.heartbeat)
+        except asyncio.InvalidStateError as error:
+            # The library's way to say that the stream had ended before.
+            raise Lost("the stream is over") from error
         self.sent_at = asyncio.get_running_loop().time()
 
     async def say_goodbye(self, reading: "asyncio.Future[Optional[wire.SessionResponse]]") -> None:
@@ -252,7 +258,7 @@ class Session:
             await self.call.done_writing()
             # The coordinator ends its side once it has read the goodbye.
             await asyncio.wait_for(reading, GOODBYE_SECONDS)
-        except (grpc.aio.AioRpcError, asyncio.TimeoutError):
+        except (Lost, grpc.aio.AioRpcError, asyncio.TimeoutError):
             log.warning("the coordinator did not take the goodbye in time")
 
 

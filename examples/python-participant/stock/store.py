@@ -111,7 +111,7 @@ class Store:
                 raise ValueError("take is not between 1 and 1000000")
         except (ValueError, TypeError, KeyError) as error:
             words = 'an operation is {"purchase": "p-1", "item": "tea", "take": 2} or {"count": "tea"}'
-            return Vote(REFUSED, "BAD_OPERATION", f"{words}: {error!r}")
+            return Vote(REFUSED, "BAD_OPERATION", f"{words}: {error}")
         # The goods leave the shelf now, so that nobody else is promised the same ones.
         taken = self._db.execute("UPDATE goods SET free = free - ? WHERE item = ? AND free >= ?", (count, item, count))
         if taken.rowcount != 1:

@@ -5,6 +5,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod ledger;
+mod postgres;
+#[path = "../support/postgres_server.rs"]
+mod postgres_server;
 
 use std::any::Any;
 
@@ -30,6 +33,7 @@ macro_rules! subjects {
 
 subjects! {
     ledger: ledger::subject();
+    postgres: postgres::subject();
 }
 
 async fn passes(subject: Subject) {
