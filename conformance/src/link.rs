@@ -1,7 +1,8 @@
 //! Connections that can be cut or stopped.
 //!
 //! Every byte between the participant and the fake coordinator passes here. Faults: all connections are cut at once, as when
-//! a coordinator is killed; or nothing passes any more and nobody is told, as when a switch dies (a half-open connection).
+//! a coordinator is killed; nobody listens, as before it is started again; or nothing passes any more and nobody is told, as
+//! when a switch dies (a half-open connection).
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,6 +28,7 @@ pub struct Link {
     address: SocketAddr,
     cuts: watch::Sender<u64>,
     is_frozen: watch::Sender<bool>,
+    connections: mpsc::Sender<io::Result<DuplexStream>>,
     accepting: JoinHandle<()>,
 }
 
@@ -42,18 +44,15 @@ impl Link {
     pub async fn listen() -> io::Result<(Link, Connections)> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let (cuts, is_frozen) = (watch::Sender::new(0), watch::Sender::new(false));
-        let orders = Orders {
-            cuts: cuts.subscribe(),
-            is_frozen: is_frozen.subscribe(),
-        };
         let (sender, connections) = mpsc::channel(WAITING_CONNECTIONS);
-        let accepting = tokio::spawn(accept(listener, orders, sender));
+        let (cuts, is_frozen) = (watch::Sender::new(0), watch::Sender::new(false));
+        let orders = Orders::of(&cuts, &is_frozen);
         let link = Link {
             address,
             cuts,
             is_frozen,
-            accepting,
+            connections: sender.clone(),
+            accepting: tokio::spawn(accept(listener, orders, sender)),
         };
         Ok((link, ReceiverStream::new(connections)))
     }
@@ -66,6 +65,26 @@ impl Link {
     /// Cuts every connection that is open now.
     pub fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Cuts every connection, and listens no more, until [`Link::open`].
+    pub async fn close(&mut self) {
+        if !self.accepting.is_finished() {
+            self.accepting.abort();
+            // The port is free once the task is gone; how it ended does not matter.
+            let _ = (&mut self.accepting).await;
+        }
+        self.cut();
+    }
+
+    /// Listens again, where it did before.
+    pub async fn open(&mut self) -> io::Result<()> {
+        if self.accepting.is_finished() {
+            let listener = TcpListener::bind(self.address).await?;
+            let orders = Orders::of(&self.cuts, &self.is_frozen);
+            self.accepting = tokio::spawn(accept(listener, orders, self.connections.clone()));
+        }
+        Ok(())
     }
 
     /// Lets nothing pass on any connection, until [`Link::thaw`].
@@ -83,6 +102,15 @@ impl Drop for Link {
     fn drop(&mut self) {
         self.accepting.abort();
         self.cut();
+    }
+}
+
+impl Orders {
+    fn of(cuts: &watch::Sender<u64>, is_frozen: &watch::Sender<bool>) -> Self {
+        Orders {
+            cuts: cuts.subscribe(),
+            is_frozen: is_frozen.subscribe(),
+        }
     }
 }
 

@@ -133,7 +133,8 @@ impl Process {
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Tells all of its processes.
+    pub fn signal(&self, signal: Signal) {
         // An error says that there is nobody left to be told.
         let _ = kill_process_group(self.group, signal);
     }

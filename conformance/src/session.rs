@@ -3,6 +3,7 @@
 //! Every frame is checked as it comes: its length, its ids, and that nothing is voted or acknowledged that was not asked.
 
 mod check;
+mod words;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +20,7 @@ use crate::coordinator::{Dialed, Heard, What};
 use crate::fault::{Checked, Fault, wrong};
 
 pub(crate) use check::{Line, Scan};
+pub(crate) use words::{answered, in_words, plain, said, word};
 
 /// What this coordinator says of itself when it welcomes a session.
 #[derive(Clone, Copy, Debug)]
@@ -252,7 +254,7 @@ impl Session {
             other => wrong(format!(
                 "{} of branch {branch} was answered {} instead of done: {}",
                 word(kind),
-                other.as_str_name(),
+                plain(other.as_str_name(), "ACK_KIND_"),
                 ack.evidence
             )),
         }
@@ -378,28 +380,6 @@ pub(crate) fn decision(kind: v1::DecisionKind, branch: Branch) -> v1::Decision {
         transaction_id: branch.id(),
         branch: branch.number,
         kind: kind.into(),
-    }
-}
-
-/// A vote in words.
-pub(crate) fn said(vote: &v1::Vote) -> String {
-    let kind = vote
-        .kind()
-        .as_str_name()
-        .trim_start_matches("VOTE_KIND_")
-        .to_ascii_lowercase();
-    match vote.kind() {
-        v1::VoteKind::Refused => format!("the vote was {kind}: {} {}", vote.reason, vote.message),
-        _ => format!("the vote was {kind}"),
-    }
-}
-
-/// A decision in a word.
-pub(crate) fn word(kind: v1::DecisionKind) -> &'static str {
-    match kind {
-        v1::DecisionKind::Commit => "commit",
-        v1::DecisionKind::Abort => "abort",
-        v1::DecisionKind::Unspecified => "an unknown decision",
     }
 }
 

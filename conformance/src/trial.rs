@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use handfast_ids::LogId;
 use handfast_proto::{PROTOCOL_VERSION, v1};
+use rustix::process::Signal;
 use tokio::time::Instant;
 
 use crate::branch::{Branch, Facts, Mint, random_log};
@@ -23,7 +24,7 @@ use crate::fault::{Checked, Fault, must, wrong};
 use crate::operations::Template;
 use crate::options::Options;
 use crate::process::{Process, Recipe};
-use crate::session::{Session, Standing};
+use crate::session::{Scan, Session, Standing, in_words};
 
 /// How often a process is looked after while a session is waited for.
 const LOOK: Duration = Duration::from_millis(50);
@@ -92,8 +93,7 @@ impl<'a> Trial<'a> {
     pub async fn begin(&mut self) -> Checked {
         self.kill().await?;
         self.facts = Arc::default();
-        self.coordinator.link.thaw();
-        self.coordinator.open_door();
+        self.be_reachable().await?;
         if let Some(effects) = &self.options.effects {
             self.effects = Some(effects.read().await?);
         }
@@ -136,8 +136,7 @@ impl<'a> Trial<'a> {
 
     /// Finishes what the case has left, each branch under its own log, and looks whether anything stays.
     async fn tidy(&mut self) -> Checked {
-        self.coordinator.link.thaw();
-        self.coordinator.open_door();
+        self.be_reachable().await?;
         let before = self.standing;
         let logs: Vec<LogId> = self.logs.iter().copied().collect();
         for log in logs {
@@ -185,7 +184,7 @@ impl<'a> Trial<'a> {
                 || {
                     format!(
                         "branch {branch} was finished, and a scan still shows it as {}",
-                        phase.map_or("", |it| it.as_str_name())
+                        in_words(phase)
                     )
                 },
             )?;
@@ -193,6 +192,25 @@ impl<'a> Trial<'a> {
         session.forget(spoken_of).await?;
         // The participant has taken the forget once it answers something that was said later.
         session.fresh_scan().await.map(|_| ())
+    }
+
+    /// Whatever a case has done to it: the coordinator can be dialed.
+    pub async fn be_reachable(&mut self) -> Checked {
+        self.coordinator.link.thaw();
+        self.coordinator.open_door();
+        let opened = self.coordinator.link.open().await;
+        opened.map_err(|error| {
+            Fault::Kit(format!(
+                "the coordinator's port cannot be listened on again: {error}"
+            ))
+        })
+    }
+
+    /// Stops the process as a debugger does, or lets it go on.
+    pub fn freeze_process(&self, is_frozen: bool) {
+        if let Some(process) = &self.process {
+            process.signal(if is_frozen { Signal::STOP } else { Signal::CONT });
+        }
     }
 
     /// Starts the process, if none runs.
@@ -251,12 +269,12 @@ impl<'a> Trial<'a> {
     }
 
     /// The same, welcomed, with the scan of its handshake.
-    pub async fn session(&mut self) -> Checked<(Session, crate::session::Scan)> {
+    pub async fn session(&mut self) -> Checked<(Session, Scan)> {
         self.session_with(LIMITS).await
     }
 
     /// The same with other limits.
-    pub async fn session_with(&mut self, limits: v1::Limits) -> Checked<(Session, crate::session::Scan)> {
+    pub async fn session_with(&mut self, limits: v1::Limits) -> Checked<(Session, Scan)> {
         let mut session = self.arrive().await?;
         self.welcome(&mut session, limits).await?;
         let scan = session.scan().await?;
@@ -281,7 +299,7 @@ impl<'a> Trial<'a> {
     }
 
     /// Kills, starts, and waits for the session.
-    pub async fn restarted(&mut self) -> Checked<(Session, crate::session::Scan)> {
+    pub async fn restarted(&mut self) -> Checked<(Session, Scan)> {
         self.kill().await?;
         self.session().await
     }

@@ -7,7 +7,7 @@ use handfast_proto::v1::{AckKind, DecisionKind};
 
 use crate::cases::{Case, Group};
 use crate::fault::{Checked, must};
-use crate::session::decision;
+use crate::session::{answered, decision};
 use crate::trial::{Trial, WINDOW};
 
 /// How long after a message the process is killed: before it is read, amid the work, and after the sync, whatever that takes here.
@@ -107,8 +107,8 @@ async fn kill_after_vote(trial: &mut Trial<'_>, kind: DecisionKind) -> Checked {
     let (mut session, scan) = trial.restarted().await?;
     must(scan.holds(branch), || {
         format!(
-            "it voted prepared, was killed, and its scan now says {:?} of the branch",
-            scan.phase(branch)
+            "it voted prepared, was killed, and its scan now says {} of the branch",
+            scan.says(branch)
         )
     })?;
     session.finish(kind, branch).await
@@ -174,8 +174,8 @@ async fn kill_amid_recovery(trial: &mut Trial<'_>) -> Checked {
     let (mut session, scan) = trial.restarted().await?;
     must(scan.holds(branch), || {
         format!(
-            "killed {RELAPSES} times while it recovered, it says {:?} of the branch",
-            scan.phase(branch)
+            "killed {RELAPSES} times while it recovered, it says {} of the branch",
+            scan.says(branch)
         )
     })?;
     session.finish(Commit, branch).await
@@ -202,7 +202,7 @@ async fn many_in_doubt(trial: &mut Trial<'_>) -> Checked {
     for branch in branches {
         let ack = session.ack(Commit, branch).await?;
         must(ack.kind() == AckKind::Done, || {
-            format!("commit of branch {branch}: {}", ack.kind().as_str_name())
+            format!("commit of branch {branch} was answered {}", answered(&ack))
         })?;
     }
     Ok(())
@@ -214,12 +214,18 @@ async fn stop_in_order(trial: &mut Trial<'_>) -> Checked {
     must(trial.stop(ENDS_WITHIN).await?, || {
         format!("it did not end within {} s of SIGTERM", ENDS_WITHIN.as_secs())
     })?;
-    drop(session);
+    // A goodbye is good manners and no duty; one that is said has a reason.
+    session.listen_for(Duration::ZERO).await?;
+    if let Some(goodbye) = &session.goodbye {
+        must(!goodbye.reason.is_empty(), || {
+            "its goodbye has no reason, such as SHUTDOWN".to_owned()
+        })?;
+    }
     let (mut session, scan) = trial.session().await?;
     must(scan.holds(branch), || {
         format!(
-            "it was stopped in order, and its scan now says {:?} of the branch",
-            scan.phase(branch)
+            "it was stopped in order, and its scan now says {} of the branch",
+            scan.says(branch)
         )
     })?;
     session.finish(Commit, branch).await

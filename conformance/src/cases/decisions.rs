@@ -7,7 +7,7 @@ use handfast_proto::v1::{self, AckKind, DecisionKind, DecisionKind::Abort, Decis
 use crate::branch::Branch;
 use crate::cases::{Case, Group};
 use crate::fault::{Checked, must};
-use crate::session::{Session, decision, prepare, said, word};
+use crate::session::{Session, answered, decision, prepare, said, word};
 use crate::trial::Trial;
 
 /// How long something that must not come is waited for.
@@ -173,7 +173,7 @@ async fn commit_of_nothing(trial: &mut Trial<'_>) -> Checked {
     must(ack.kind() == AckKind::Hazard, || {
         format!(
             "a commit of a branch that never was prepared was answered {} {}",
-            ack.kind().as_str_name(),
+            answered(&ack),
             ack.evidence
         )
     })
@@ -260,8 +260,8 @@ async fn decision_of_another(trial: &mut Trial<'_>) -> Checked {
     let scan = session.fresh_scan().await?;
     must(scan.holds(next), || {
         format!(
-            "late decisions of earlier transactions came, and the scan says {:?} of the next one's branch",
-            scan.phase(next)
+            "late decisions of earlier transactions came, and the scan says {} of the next one's branch",
+            scan.says(next)
         )
     })?;
     session.finish(Abort, next).await
@@ -300,7 +300,7 @@ async fn deviates(session: &mut Session, kind: DecisionKind, branch: Branch, was
         format!(
             "{} of a branch that was {was} was answered {}",
             word(kind),
-            ack.kind().as_str_name()
+            answered(&ack)
         )
     })
 }

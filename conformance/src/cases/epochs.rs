@@ -97,8 +97,8 @@ async fn another_log(trial: &mut Trial<'_>) -> Checked {
     let (mut session, scan) = trial.restarted().await?;
     must(scan.holds(branch), || {
         format!(
-            "a coordinator of another log has come and gone, and the scan says {:?} of the branch",
-            scan.phase(branch)
+            "a coordinator of another log has come and gone, and the scan says {} of the branch",
+            scan.says(branch)
         )
     })?;
     session.finish(Commit, branch).await
@@ -109,8 +109,8 @@ async fn meddle(trial: &mut Trial<'_>, branch: Branch) -> Checked {
     let (mut session, scan) = trial.session().await?;
     must(scan.holds(branch), || {
         format!(
-            "to a coordinator of another log the scan says {:?} of the branch of log {}",
-            scan.phase(branch),
+            "to a coordinator of another log the scan says {} of the branch of log {}",
+            scan.says(branch),
             branch.log
         )
     })?;
@@ -156,9 +156,10 @@ async fn shows(trial: &mut Trial<'_>, told: Standing) -> Checked {
         .find(of_log)
         .map(|seen| (seen.epoch, seen.lsn));
     must(shown.is_some_and(|shown| shown >= (told.epoch, told.lsn)), || {
-        format!(
-            "it was told epoch {} and lsn {}, and its hello shows {shown:?} of this log",
-            told.epoch, told.lsn
-        )
+        let shown = shown.map_or("nothing".to_owned(), |(epoch, lsn)| {
+            format!("epoch {epoch} and lsn {lsn}")
+        });
+        let Standing { epoch, lsn, .. } = told;
+        format!("it was told epoch {epoch} and lsn {lsn}, and its hello shows {shown} of this log")
     })
 }

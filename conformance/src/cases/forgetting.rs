@@ -72,7 +72,7 @@ async fn scan_repeats(trial: &mut Trial<'_>) -> Checked {
     for _ in 0..SCANS {
         let scan = session.scan().await?;
         must(scan.holds(branch), || {
-            format!("a scan says {:?} of a prepared branch", scan.phase(branch))
+            format!("a scan says {} of a prepared branch", scan.says(branch))
         })?;
     }
     session.finish(Commit, branch).await
@@ -85,10 +85,8 @@ async fn scan_tells_the_log(trial: &mut Trial<'_>) -> Checked {
     let is_it = |line: &&crate::session::Line| line.branch.transaction == branch.transaction;
     let shown = scan.lines.iter().find(is_it).map(|line| line.branch.log);
     must(shown == Some(branch.log), || {
-        format!(
-            "the branch belongs to log {}, and the scan says {shown:?}",
-            branch.log
-        )
+        let shown = shown.map_or("does not show it".to_owned(), |log| format!("says {log}"));
+        format!("the branch belongs to log {}, and the scan {shown}", branch.log)
     })?;
     session.finish(Abort, branch).await
 }

@@ -9,7 +9,7 @@ use handfast_proto::v1::{self, VoteKind};
 use crate::branch::Branch;
 use crate::cases::{Case, Group};
 use crate::fault::{Checked, must, wrong};
-use crate::session::{Session, prepare, said};
+use crate::session::{Session, in_words, prepare, said};
 use crate::trial::{Trial, WINDOW};
 
 /// How long nothing must come, or may come.
@@ -250,8 +250,8 @@ async fn two_branches(trial: &mut Trial<'_>) -> Checked {
     let scan = session.fresh_scan().await?;
     must(scan.holds(second) && !scan.holds(first), || {
         format!(
-            "branch {first} was committed, and of branch {second} of the same transaction the scan now says {:?}",
-            scan.phase(second)
+            "branch {first} was committed, and of branch {second} of the same transaction the scan now says {}",
+            scan.says(second)
         )
     })?;
     session.finish(Commit, second).await
@@ -315,7 +315,7 @@ async fn holds_nothing(session: &mut Session, branch: Branch, what: &str) -> Che
         None | Some(v1::InDoubtPhase::Marker) => Ok(()),
         Some(phase) => wrong(format!(
             "the branch was {what}, and a scan shows it as {}",
-            phase.as_str_name()
+            in_words(Some(phase))
         )),
     }
 }

@@ -9,7 +9,7 @@ use handfast_proto::v1::{self, AnswerKind, DecisionKind, VoteKind};
 use crate::branch::Branch;
 use crate::cases::{Case, Group};
 use crate::fault::{Checked, must, wrong};
-use crate::session::{Session, decision};
+use crate::session::{Session, decision, in_words, plain};
 use crate::trial::{LIMITS, SCAN_PERIOD, Trial};
 
 /// How long something that must not come is waited for.
@@ -53,6 +53,22 @@ pub(super) const GROUP: Group = Group {
             rule: "8-keep-the-promise-until-you-are-told",
             faults: &[47],
             run: |trial| Box::pin(session_lost(trial, Loss::Away)),
+        },
+        Case {
+            name: "killed-while-away",
+            checks: "killed and started while nobody can be reached, it keeps dialing and keeps its promise",
+            why: "A power cut takes both; who is up first has to wait for the other.",
+            rule: "8-keep-the-promise-until-you-are-told",
+            faults: &[22],
+            run: |trial| Box::pin(killed_while_away(trial)),
+        },
+        Case {
+            name: "process-stands-still",
+            checks: "stopped for a while (SIGSTOP) and given up meanwhile, it dials again and keeps its promise",
+            why: "Machines pause: snapshots, swapping, debuggers. The process does not know that time has passed.",
+            rule: "8-keep-the-promise-until-you-are-told",
+            faults: &[55],
+            run: |trial| Box::pin(process_stands_still(trial)),
         },
         Case {
             name: "work-of-a-lost-session",
@@ -138,20 +154,54 @@ async fn session_lost(trial: &mut Trial<'_>, loss: Loss) -> Checked {
         Loss::Cut => trial.coordinator.link.cut(),
         Loss::Goodbye => session.say_goodbye("DRAINING").await?,
         Loss::Away => {
-            trial.coordinator.shut_door();
-            trial.coordinator.link.cut();
+            trial.coordinator.link.close().await;
             tokio::time::sleep(A_WHILE).await;
-            trial.coordinator.open_door();
+            trial.be_reachable().await?;
         }
     }
     let (mut session, scan) = trial.session().await?;
     must(scan.holds(branch), || {
         format!(
-            "it voted prepared, lost its session, and its scan now says {:?} of the branch",
-            scan.phase(branch)
+            "it voted prepared, lost its session, and its scan now says {} of the branch",
+            scan.says(branch)
         )
     })?;
     stays(&mut session, branch, "after the session was lost").await?;
+    session.finish(Commit, branch).await
+}
+
+async fn killed_while_away(trial: &mut Trial<'_>) -> Checked {
+    let (mut session, _) = trial.session().await?;
+    let branch = trial.prepared(&mut session).await?;
+    trial.coordinator.link.close().await;
+    trial.kill().await?;
+    trial.start()?;
+    tokio::time::sleep(2 * A_WHILE).await;
+    trial.be_reachable().await?;
+    let (mut session, scan) = trial.session().await?;
+    must(scan.holds(branch), || {
+        format!(
+            "it was started while nobody could be reached, and its scan now says {} of the branch",
+            scan.says(branch)
+        )
+    })?;
+    session.finish(Commit, branch).await
+}
+
+async fn process_stands_still(trial: &mut Trial<'_>) -> Checked {
+    let (mut session, _) = trial.session().await?;
+    let branch = trial.prepared(&mut session).await?;
+    trial.freeze_process(true);
+    drop(session);
+    tokio::time::sleep(A_WHILE).await;
+    trial.freeze_process(false);
+    let (mut session, scan) = trial.session().await?;
+    must(scan.holds(branch), || {
+        format!(
+            "it was stopped for a while, and its scan now says {} of the branch",
+            scan.says(branch)
+        )
+    })?;
     session.finish(Commit, branch).await
 }
 
@@ -188,20 +238,22 @@ async fn no_answer(trial: &mut Trial<'_>) -> Checked {
 }
 
 async fn answered(trial: &mut Trial<'_>, kind: i32) -> Checked {
-    let name = AnswerKind::try_from(kind).map_or("of an unknown kind", |kind| kind.as_str_name());
+    let name = AnswerKind::try_from(kind).map_or("of an unknown kind".to_owned(), |kind| {
+        plain(kind.as_str_name(), "ANSWER_KIND_")
+    });
     let (mut session, _) = trial.session().await?;
     let branch = trial.prepared(&mut session).await?;
     session.answer(kind, branch).await?;
-    stays(&mut session, branch, name).await?;
+    stays(&mut session, branch, &name).await?;
     // Answered again, as it is after every scan.
     session.answer(kind, branch).await?;
-    stays(&mut session, branch, name).await?;
+    stays(&mut session, branch, &name).await?;
     let (mut session, scan) = trial.restarted().await?;
     must(scan.holds(branch), || {
         format!("the branch was answered {name}, and is gone after a restart")
     })?;
     session.answer(kind, branch).await?;
-    stays(&mut session, branch, name).await?;
+    stays(&mut session, branch, &name).await?;
     let decision: DecisionKind = if kind == Wait as i32 { Commit } else { Abort };
     session.finish(decision, branch).await
 }
@@ -228,7 +280,8 @@ async fn stays(session: &mut Session, branch: Branch, answered: &str) -> Checked
     match session.fresh_scan().await?.phase(branch) {
         Some(v1::InDoubtPhase::Prepared) => Ok(()),
         phase => wrong(format!(
-            "the branch was promised, then {answered}, and a scan now says {phase:?} of it"
+            "the branch was promised, then {answered}, and a scan now says {} of it",
+            in_words(phase)
         )),
     }
 }

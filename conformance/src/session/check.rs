@@ -30,6 +30,11 @@ impl Scan {
             .map(|line| line.phase)
     }
 
+    /// The same in words.
+    pub fn says(&self, branch: Branch) -> String {
+        super::in_words(self.phase(branch))
+    }
+
     /// Whether it shows the branch as prepared.
     pub fn holds(&self, branch: Branch) -> bool {
         self.phase(branch) == Some(v1::InDoubtPhase::Prepared)

@@ -66,7 +66,7 @@ async fn a_vote_before_the_promise_is_durable() {
             "kill-after-abort-ack",
         ],
         &["kill-after-vote", "kill-after-vote-abort"],
-        "it voted prepared, was killed, and its scan now says None of the branch",
+        "it voted prepared, was killed, and its scan now says nothing of the branch",
     )
     .await;
 }
@@ -88,7 +88,7 @@ async fn absence_taken_for_a_commit_that_was_done() {
         "absence-is-done",
         &["commit-twice", "commit-of-nothing", "commit-after-abort"],
         &["commit-of-nothing"],
-        "ACK_KIND_DONE",
+        "a branch that never was prepared was answered done",
     )
     .await;
 }
@@ -167,7 +167,7 @@ async fn a_witness_that_remembers_nothing() {
         "remembers-nothing-seen",
         &["seen", "commit"],
         &["seen"],
-        "its hello shows None of this log",
+        "its hello shows nothing of this log",
     )
     .await;
 }
@@ -178,7 +178,7 @@ async fn a_branch_that_is_dropped_because_it_is_finished() {
         "drops-what-is-finished",
         &["answer-wait", "answer-finished", "answer-forgotten"],
         &["answer-finished"],
-        "ANSWER_KIND_FINISHED, and a scan now says None",
+        "then finished, and a scan now says nothing",
     )
     .await;
 }
