@@ -23,7 +23,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// a defect of this program, or of the machine
+    /// a defect of this program, of the machine, or of the participant that `conformance` has tried
     Internal = 1;
     /// the command line, the configuration or the directory given is not usable
     Usage = 2;

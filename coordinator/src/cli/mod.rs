@@ -5,6 +5,8 @@
 #[cfg(feature = "bench")]
 mod bench;
 mod completions;
+#[cfg(feature = "conformance")]
+mod conformance;
 mod connect;
 mod init;
 mod log;
@@ -41,6 +43,8 @@ enum Command {
     Log(log::Log),
     #[cfg(feature = "bench")]
     Bench(Box<bench::Bench>),
+    #[cfg(feature = "conformance")]
+    Conformance(Box<conformance::Conformance>),
     Completions(completions::Completions),
 }
 
@@ -55,6 +59,8 @@ impl Cli {
             Command::Log(log) => log.run().await,
             #[cfg(feature = "bench")]
             Command::Bench(bench) => bench.run().await,
+            #[cfg(feature = "conformance")]
+            Command::Conformance(conformance) => conformance.run().await,
             Command::Completions(completions) => completions.run(),
         }
     }

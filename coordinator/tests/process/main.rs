@@ -6,6 +6,8 @@
 #[cfg(feature = "bench")]
 mod bench;
 mod command_line;
+#[cfg(feature = "conformance")]
+mod conformance;
 mod coordinator;
 mod crashes;
 mod index;

@@ -1,0 +1,51 @@
+//! Every ready-made resource, as `handfast-agent` runs it, passes the conformance kit.
+//!
+//! One more resource is one more line below, and a module that says how it is started, what it is asked to do, and where its
+//! effects can be read.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod ledger;
+mod postgres;
+#[path = "../support/postgres_server.rs"]
+mod postgres_server;
+
+use std::any::Any;
+
+use handfast_conformance::{Options, Report, Verdict};
+
+/// A resource under test.
+struct Subject {
+    options: Options,
+    /// What must live as long as the test: folders, servers.
+    _keep: Box<dyn Any>,
+    /// The cases that cannot be tried with it, each known by name so that none falls silent by accident.
+    not_checked: &'static [&'static str],
+}
+
+macro_rules! subjects {
+    ($($name:ident: $subject:expr;)*) => {$(
+        #[tokio::test]
+        async fn $name() {
+            passes($subject).await;
+        }
+    )*};
+}
+
+subjects! {
+    ledger: ledger::subject();
+    postgres: postgres::subject();
+}
+
+async fn passes(subject: Subject) {
+    let report = handfast_conformance::run(&subject.options, |case| println!("{case}"))
+        .await
+        .unwrap();
+    assert!(report.is_right(), "{}", wrong_cases(&report));
+    assert_eq!(report.names(Verdict::NotChecked), subject.not_checked);
+    assert_eq!(report.names(Verdict::Partly), [""; 0]);
+}
+
+fn wrong_cases(report: &Report) -> String {
+    let wrong = report.cases.iter().filter(|case| case.verdict == Verdict::Wrong);
+    wrong.map(|case| format!("\n{case}")).collect()
+}
