@@ -91,7 +91,7 @@ impl History {
             told_after,
         };
         if self.limit == 0 {
-            return self.raise_horizon(transaction);
+            return self.dropped(transaction);
         }
         if self.index.is_some()
             && let Some(place) = self.place_of(transaction)
@@ -122,7 +122,12 @@ impl History {
         {
             index.remove(oldest, id_at);
         }
-        self.raise_horizon(oldest);
+        self.dropped(oldest);
+    }
+
+    /// Whether it happened is no longer known, and the horizon says so.
+    fn dropped(&mut self, transaction: TransactionId) {
+        self.raise_horizon(transaction);
     }
 
     fn place_of(&self, transaction: TransactionId) -> Option<u32> {
