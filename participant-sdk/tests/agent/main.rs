@@ -1,13 +1,15 @@
 //! The agent as a process, with a file, a real coordinator and real stores.
 //!
 //! - `checking`: what `check` says of good and of broken files
+//! - `files`: kind `files`, killed at each of its steps
 //! - `serving`: several resources in one process, one of them down, another instance that finishes what the first promised
 //! - `wrong_store`: another database behind a name
-#![cfg(feature = "postgres")]
+#![cfg(all(feature = "postgres", feature = "files"))]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 mod checking;
 mod coordinator;
+mod files;
 mod process;
 mod serving;
 mod wrong_store;

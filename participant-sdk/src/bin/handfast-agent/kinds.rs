@@ -3,6 +3,8 @@
 //!
 //! A new kind is one file and one line in [`KINDS`].
 
+#[cfg(feature = "files")]
+pub mod files;
 pub mod ledger;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -20,6 +22,8 @@ use crate::report::{Reporting, Watch};
 
 /// Every kind that this build knows, as a table names it.
 pub const KINDS: &[(&str, ReadKind)] = &[
+    #[cfg(feature = "files")]
+    ("files", read::<files::FilesKind>),
     ("ledger", read::<ledger::LedgerKind>),
     #[cfg(feature = "postgres")]
     ("postgres", read::<postgres::PostgresKind>),

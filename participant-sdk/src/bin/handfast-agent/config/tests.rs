@@ -78,7 +78,7 @@ fn what_does_not_fit_is_told_with_line_key_and_what_is_accepted() {
         (
             "kind = \"ledger\"\nname = \"left\"",
             "kind = \"leger\"\nname = \"left\"",
-            "8: unknown kind \"leger\"; known are ledger",
+            "8: unknown kind \"leger\"; known are ",
         ),
         (
             "kind = \"ledger\"\nname = \"left\"",

@@ -1,0 +1,162 @@
+//! Carrying decisions out: files into place, or out of the way.
+
+use std::io;
+
+use super::layout::{
+    BRANCHES, CURRENT, Current, LAYOUT, Manifest, Phase, STAGED, StagedFile, branch_name, branch_of,
+    folder_of,
+};
+use super::operation::Mode;
+use super::storage::{Found, Storage};
+use super::tree::{Tree, trouble};
+use crate::failpoint;
+use crate::resource::{BranchKey, Completion, Decision, ResourceError};
+
+impl<S: Storage> Tree<S> {
+    /// Carries a decision out.
+    pub fn finish(&mut self, branch: BranchKey, decision: Decision) -> Result<Completion, ResourceError> {
+        if let Some(failure) = &self.failed {
+            return Err(ResourceError::transient(failure.clone()));
+        }
+        let phase = self.branches.get(&branch).map(|(phase, _)| *phase);
+        match (phase, decision) {
+            (Some(Phase::Committed), Decision::Commit) | (Some(Phase::Aborted), Decision::Abort) => {
+                Ok(Completion::Done)
+            }
+            (Some(Phase::Prepared), Decision::Commit) => self.commit(branch),
+            (Some(Phase::Prepared), Decision::Abort) if self.current.branch == branch_name(branch) => Ok(
+                Completion::Contrary(format!("{CURRENT} says that the branch was committed")),
+            ),
+            (Some(Phase::Prepared) | None, Decision::Abort) => self.abort(branch),
+            (Some(Phase::Committed), Decision::Abort) => Ok(Completion::Contrary(
+                "there is a marker: the branch was committed".to_owned(),
+            )),
+            (Some(Phase::Aborted), Decision::Commit) => Ok(Completion::Contrary(
+                "there is a fence: the branch was aborted".to_owned(),
+            )),
+            (None, Decision::Commit) => Ok(Completion::Hazard(format!(
+                "{BRANCHES} has neither the prepared branch {} nor a marker of it",
+                branch_name(branch)
+            ))),
+        }
+    }
+
+    fn commit(&mut self, branch: BranchKey) -> Result<Completion, ResourceError> {
+        if self.current.branch != branch_name(branch) {
+            // The one before must be in place before it is no longer listed, or a reader could see half of it.
+            if let Some(before) = self.unapplied() {
+                self.apply(before)?;
+            }
+            let files = self
+                .branches
+                .get(&branch)
+                .map(|(_, manifest)| manifest.files.clone());
+            let files = files.unwrap_or_default();
+            if let Some(lost) = self
+                .lost(&files)
+                .map_err(|error| trouble("looking at what is staged", &error))?
+            {
+                return Ok(Completion::Hazard(lost));
+            }
+            let current = Current {
+                layout: LAYOUT,
+                sequence: self.current.sequence + 1,
+                branch: branch_name(branch),
+                files,
+            };
+            self.replace(CURRENT, &current)?;
+            self.current = current;
+            failpoint::pass("files_after_current");
+        }
+        self.apply(branch)?;
+        Ok(Completion::Done)
+    }
+
+    /// Evidence that something took away what was promised, before anything was committed.
+    fn lost(&self, files: &[StagedFile]) -> io::Result<Option<String>> {
+        for file in files {
+            let found = self.storage.look(&format!("{STAGED}/{}", file.staged))?;
+            if found != (Found::File { bytes: file.bytes }) {
+                return Ok(Some(format!(
+                    "{STAGED}/{} for {:?} should have {} bytes, and is {found:?}",
+                    file.staged, file.path, file.bytes
+                )));
+            }
+            let is_taken = file.mode == Mode::Create && self.storage.look(&file.path)? != Found::Nothing;
+            if is_taken {
+                return Err(io::Error::other(format!(
+                    "somebody else made {:?} after it was promised to be created; move it away, and the commit goes on",
+                    file.path
+                )));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The branch whose commit is the last one and whose files are not known to be in place.
+    pub(super) fn unapplied(&self) -> Option<BranchKey> {
+        let (branch, _) = branch_of(&format!("{}.prepared", self.current.branch))?;
+        let is_prepared = matches!(self.branches.get(&branch), Some((Phase::Prepared, _)));
+        is_prepared.then_some(branch)
+    }
+
+    /// Brings the files of the last commit into place, as often as need be, and leaves a marker.
+    pub(super) fn apply(&mut self, branch: BranchKey) -> Result<(), ResourceError> {
+        for file in self.current.files.clone() {
+            let failed = |error: io::Error| trouble(&format!("bringing {:?} into place", file.path), &error);
+            let staged = format!("{STAGED}/{}", file.staged);
+            if self.storage.look(&staged).map_err(failed)? == Found::Nothing {
+                continue;
+            }
+            if let Err(refusal) = self.folder_is_sound(&file.path).map_err(failed)? {
+                return Err(ResourceError::transient(refusal.message));
+            }
+            self.storage.rename(&staged, &file.path).map_err(failed)?;
+            failpoint::pass("files_after_rename");
+        }
+        let mut folders: Vec<String> = self
+            .current
+            .files
+            .iter()
+            .map(|file| folder_of(&file.path).to_owned())
+            .collect();
+        folders.push(STAGED.to_owned());
+        folders.sort();
+        folders.dedup();
+        for folder in folders {
+            self.sync(&folder)?;
+        }
+        failpoint::pass("files_after_renames");
+        self.change(branch, Phase::Prepared, Phase::Committed)?;
+        failpoint::pass("files_after_marker");
+        Ok(())
+    }
+
+    fn abort(&mut self, branch: BranchKey) -> Result<Completion, ResourceError> {
+        if self.branches.contains_key(&branch) {
+            self.change(branch, Phase::Prepared, Phase::Aborted)?;
+        } else {
+            let seen = self.seen.get(&branch.log);
+            let fence = Manifest {
+                layout: LAYOUT,
+                epoch: seen.map_or(0, |seen| seen.epoch.0),
+                lsn: seen.map_or(0, |seen| seen.lsn),
+                files: Vec::new(),
+            };
+            self.write_branch(branch, Phase::Aborted, &fence)?;
+            self.branches.insert(branch, (Phase::Aborted, fence));
+        }
+        failpoint::pass("files_after_fence");
+        let files = self
+            .branches
+            .get(&branch)
+            .map(|(_, manifest)| manifest.files.clone());
+        for file in files.unwrap_or_default() {
+            // Its promise is over; what stays is removed at the next opening.
+            if let Err(error) = self.storage.remove(&format!("{STAGED}/{}", file.staged)) {
+                tracing::warn!(%branch, %error, "the contents of an aborted branch stay for now");
+            }
+        }
+        Ok(Completion::Done)
+    }
+}

@@ -1,0 +1,196 @@
+//! A file system that loses whatever may be lost.
+//!
+//! Its faults: power off before any of its operations; after it, of the names, renames and removals that were not synced any
+//! selection is kept, in their order; a full disk. The resource survives, because it says nothing that is not synced.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::resources::files::layout::folder_of;
+use crate::resources::files::storage::{Found, Storage};
+
+type Names = BTreeMap<String, Vec<u8>>;
+
+/// A change of names that is not synced yet. Contents are, before they get a name.
+#[derive(Clone, Debug)]
+enum Change {
+    Write(String, Vec<u8>),
+    Rename(String, String),
+    Remove(String),
+}
+
+impl Change {
+    /// Whether a sync of this folder makes it durable.
+    fn is_of(&self, folder: &str) -> bool {
+        match self {
+            Change::Write(path, _) | Change::Remove(path) | Change::Rename(_, path) => {
+                folder_of(path) == folder
+            }
+        }
+    }
+
+    fn apply(&self, names: &mut Names) {
+        match self {
+            Change::Write(path, contents) => {
+                names.insert(path.clone(), contents.clone());
+            }
+            Change::Rename(from, to) => {
+                if let Some(contents) = names.remove(from) {
+                    names.insert(to.clone(), contents);
+                }
+            }
+            Change::Remove(path) => {
+                names.remove(path);
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Medium {
+    durable: Names,
+    volatile: Names,
+    changes: Vec<Change>,
+    folders: Vec<String>,
+    /// Operations that are still done; the rest finds the power off.
+    left: Option<u32>,
+    operations: u32,
+}
+
+/// Clones are handles on one medium.
+#[derive(Clone, Debug, Default)]
+pub struct Lossy(Arc<Mutex<Medium>>);
+
+impl Lossy {
+    pub fn new(folders: &[&str]) -> Self {
+        let lossy = Lossy::default();
+        lossy.medium().folders = folders.iter().map(|folder| (*folder).to_owned()).collect();
+        lossy
+    }
+
+    fn medium(&self) -> MutexGuard<'_, Medium> {
+        self.0.lock().unwrap()
+    }
+
+    /// The power goes off after so many more operations.
+    pub fn power_off_after(&self, operations: u32) {
+        self.medium().left = Some(operations);
+    }
+
+    /// Operations so far.
+    pub fn operations(&self) -> u32 {
+        self.medium().operations
+    }
+
+    /// Changes that a power loss may take.
+    pub fn unsynced(&self) -> usize {
+        self.medium().changes.len()
+    }
+
+    /// What is there after the power came back; bit `n` of `kept` says whether unsynced change `n` was kept.
+    pub fn after_power_loss(&self, kept: u32) -> Lossy {
+        let medium = self.medium();
+        let mut names = medium.durable.clone();
+        for (n, change) in medium.changes.iter().enumerate() {
+            if kept & (1 << (n % 32)) != 0 {
+                change.apply(&mut names);
+            }
+        }
+        Lossy(Arc::new(Mutex::new(Medium {
+            durable: names.clone(),
+            volatile: names,
+            folders: medium.folders.clone(),
+            ..Medium::default()
+        })))
+    }
+
+    fn change(&mut self, change: Change) -> io::Result<()> {
+        self.step()?;
+        let mut medium = self.medium();
+        change.apply(&mut medium.volatile);
+        medium.changes.push(change);
+        Ok(())
+    }
+
+    fn step(&self) -> io::Result<()> {
+        let mut medium = self.medium();
+        match &mut medium.left {
+            Some(0) => return Err(io::Error::other("the power is off")),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        medium.operations += 1;
+        Ok(())
+    }
+}
+
+impl Storage for Lossy {
+    fn look(&self, path: &str) -> io::Result<Found> {
+        let medium = self.medium();
+        Ok(if let Some(contents) = medium.volatile.get(path) {
+            Found::File {
+                bytes: contents.len() as u64,
+            }
+        } else if path.is_empty() || medium.folders.iter().any(|folder| folder == path) {
+            Found::Folder { device: 1, inode: 1 }
+        } else {
+            Found::Nothing
+        })
+    }
+
+    fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.medium().volatile.get(path).cloned())
+    }
+
+    fn write_synced(&mut self, path: &str, contents: &[u8]) -> io::Result<()> {
+        self.change(Change::Write(path.to_owned(), contents.to_vec()))
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        if !self.medium().volatile.contains_key(from) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.change(Change::Rename(from.to_owned(), to.to_owned()))
+    }
+
+    fn remove(&mut self, path: &str) -> io::Result<()> {
+        self.change(Change::Remove(path.to_owned()))
+    }
+
+    fn make_folder(&mut self, path: &str) -> io::Result<()> {
+        let mut medium = self.medium();
+        if !medium.folders.iter().any(|folder| folder == path) {
+            medium.folders.push(path.to_owned());
+        }
+        Ok(())
+    }
+
+    fn sync_folder(&mut self, path: &str) -> io::Result<()> {
+        self.step()?;
+        let mut medium = self.medium();
+        let changes = std::mem::take(&mut medium.changes);
+        let (synced, rest): (Vec<Change>, Vec<Change>) =
+            changes.into_iter().partition(|change| change.is_of(path));
+        for change in &synced {
+            change.apply(&mut medium.durable);
+        }
+        medium.changes = rest;
+        Ok(())
+    }
+
+    fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let medium = self.medium();
+        let names = medium
+            .volatile
+            .keys()
+            .filter(|name| folder_of(name) == path && !name.is_empty());
+        Ok(names
+            .map(|name| name.rsplit('/').next().unwrap_or_default().to_owned())
+            .collect())
+    }
+
+    fn lock(&mut self, _path: &str) -> io::Result<()> {
+        Ok(())
+    }
+}
