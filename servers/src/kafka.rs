@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use bytes::{Buf, Bytes, BytesMut};
-use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::{
     ApiVersionsRequest, CreateTopicsRequest, RequestHeader, ResponseHeader, TopicName,
 };
@@ -40,6 +40,7 @@ pub struct KafkaBroker {
     jars: PathBuf,
     folder: tempfile::TempDir,
     settings: Vec<String>,
+    features: Vec<String>,
     port: u16,
     process: Option<ServerProcess>,
 }
@@ -51,16 +52,23 @@ impl KafkaBroker {
     /// # Errors
     /// The jars or Java are missing, and what to do; or the broker does not start, with its log.
     pub fn start(settings: &[&str]) -> anyhow::Result<Self> {
+        Self::start_with_features(settings, &[])
+    }
+
+    /// As [`KafkaBroker::start`], with levels of features such as `transaction.version=1` instead of the newest ones.
+    pub fn start_with_features(settings: &[&str], features: &[&str]) -> anyhow::Result<Self> {
+        let owned = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect();
         let mut broker = KafkaBroker {
             jars: find_jars()?,
             folder: tempfile::tempdir()?,
-            settings: settings.iter().map(|line| (*line).to_owned()).collect(),
+            settings: owned(settings),
+            features: owned(features),
             port: 0,
             process: None,
         };
         std::fs::write(broker.path("log4j2.properties"), LOGGING)?;
         for _ in 0..MAX_STARTS {
-            broker.choose_ports()?;
+            broker.port = free_port()?;
             broker.format()?;
             if broker.try_start()? {
                 return Ok(broker);
@@ -74,6 +82,13 @@ impl KafkaBroker {
         ensure!(self.process.is_none(), "the broker runs already");
         ensure!(self.try_start()?, "Kafka does not start again:\n{}", self.log());
         Ok(())
+    }
+
+    /// Starts another cluster, which holds nothing, where a killed or stopped broker was.
+    pub fn restart_as_another_cluster(&mut self) -> anyhow::Result<()> {
+        ensure!(self.process.is_none(), "the broker runs still");
+        self.format()?;
+        self.restart()
     }
 
     /// Ends it at once, as `kill -9` does.
@@ -108,10 +123,27 @@ impl KafkaBroker {
 
     /// Makes a topic. One that exists is an error.
     pub fn create_topic(&self, name: &str, partitions: i32) -> anyhow::Result<()> {
+        self.create_topic_with(name, partitions, &[])
+    }
+
+    /// Makes a topic with settings of its own.
+    pub fn create_topic_with(
+        &self,
+        name: &str,
+        partitions: i32,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<()> {
+        let text = |text: &str| StrBytes::from_string(text.to_owned());
+        let settings = settings.iter().map(|(name, value)| {
+            CreatableTopicConfig::default()
+                .with_name(text(name))
+                .with_value(Some(text(value)))
+        });
         let topic = CreatableTopic::default()
             .with_name(TopicName(StrBytes::from_string(name.to_owned())))
             .with_num_partitions(partitions)
-            .with_replication_factor(1);
+            .with_replication_factor(1)
+            .with_configs(settings.collect());
         let request = CreateTopicsRequest::default()
             .with_topics(vec![topic])
             .with_timeout_ms(20_000);
@@ -156,8 +188,8 @@ impl KafkaBroker {
         Ok(decoded)
     }
 
-    fn choose_ports(&mut self) -> anyhow::Result<()> {
-        self.port = free_port()?;
+    /// Makes a new cluster's data and settings at our port.
+    fn format(&self) -> anyhow::Result<()> {
         let (port, controller) = (self.port, free_port()?);
         let data = self.path("data");
         let mut lines = self.settings.clone();
@@ -176,10 +208,7 @@ impl KafkaBroker {
         if data.exists() {
             std::fs::remove_dir_all(&data)?;
         }
-        Ok(std::fs::write(self.path("server.properties"), lines.join("\n"))?)
-    }
-
-    fn format(&self) -> anyhow::Result<()> {
+        std::fs::write(self.path("server.properties"), lines.join("\n"))?;
         let made = self
             .java("kafka.tools.StorageTool")
             .arg("random-uuid")
@@ -191,6 +220,11 @@ impl KafkaBroker {
             .java("kafka.tools.StorageTool")
             .args(["format", "-t", cluster.trim(), "-c"])
             .arg(self.path("server.properties"))
+            .args(
+                self.features
+                    .iter()
+                    .flat_map(|feature| ["--feature", feature.as_str()]),
+            )
             .output()?;
         ensure!(
             formatted.status.success(),

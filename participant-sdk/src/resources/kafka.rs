@@ -3,7 +3,7 @@
 //! ```text
 //!  KafkaResource ── session ──┬─ prepare ── work ── operation, partitioner, batch     work to vote
 //!    (open … open)            ├─ finish                                               decision to effect, with proof
-//!                             ├─ scan                                                 what is in doubt
+//!                             ├─ scan, reap                                           what is in doubt, or left behind
 //!                             └─ preconditions                                        what must hold
 //!  journal ── fold, record    what was promised, where every instance finds it
 //!  pool                       transactional ids of this process
@@ -32,6 +32,7 @@ mod partitioner;
 mod pool;
 mod preconditions;
 mod prepare;
+mod reap;
 mod record;
 mod scan;
 mod session;

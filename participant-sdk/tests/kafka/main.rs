@@ -1,16 +1,23 @@
 //! `KafkaResource` against a real broker.
 //!
-//! - `agent`: what a person is told
 //! - `branches`: votes, decisions, markers, fences
 //! - `crash`: killed brokers, killed instances
 //! - `expiry`: promises that ran out, and transactions that were ended by hand
 //! - `input`: operations that cannot be
 //! - `opening`: what is checked before anything is promised
 //! - `scanning`: scan, seen, forget
+//!
+//! `raw` asks the broker as any client could.
 #![cfg(feature = "kafka")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod branches;
+mod crash;
+mod expiry;
+mod input;
+mod opening;
+mod raw;
+mod scanning;
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -88,6 +95,20 @@ impl Shop {
             self.broker.is_stable(&self.topic).unwrap()
         })
         .await;
+    }
+}
+
+impl Shop {
+    /// The id of the only open transaction of this resource, with producer id and epoch.
+    fn open_transaction(&self) -> raw::Transaction {
+        let open = self.open_transactions();
+        assert_eq!(open.len(), 1, "{open:?}");
+        open.into_iter().next().unwrap()
+    }
+
+    /// Open transactions of this resource.
+    fn open_transactions(&self) -> Vec<raw::Transaction> {
+        raw::open_transactions(&self.broker, &self.topic)
     }
 }
 

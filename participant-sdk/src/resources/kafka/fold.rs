@@ -8,6 +8,8 @@
 //!       └───────────────────► Fenced ───────────────────► Fenced ── taken out ──► (unknown)
 //! ```
 //!
+//! A transaction that was begun and never promised is *reaped* in the same way: what comes to promise it later says nothing.
+//!
 //! The first of a promise and a fence wins, and everybody can see which one that was. This is how an abort by one instance and
 //! a prepare that is still on its way at another one are kept apart.
 
@@ -35,7 +37,6 @@ pub(super) enum Branch {
 pub(super) struct Noted {
     pub promise: Promise,
     pub offset: i64,
-    pub at_ms: i64,
 }
 
 #[derive(Debug)]
@@ -53,19 +54,15 @@ pub(super) struct Fold {
     store: Option<(i64, StoreId, u8, String)>,
     branches: BTreeMap<BranchKey, Entry>,
     seen: BTreeMap<LogId, SeenLog>,
-    /// Promises that came after their fence, and are not cleared away yet.
+    /// Promises that came after their fence or their reaper, and are not cleared away yet.
     void: BTreeMap<BranchKey, Promise>,
+    /// Transactions that nobody may promise any more, and since when.
+    reaped: BTreeMap<u128, (KafkaTransaction, Instant)>,
 }
 
 impl Fold {
     /// Takes the record at `offset`; gives back a transaction that nothing waits for any more.
-    pub fn take(
-        &mut self,
-        offset: i64,
-        at_ms: i64,
-        record: Record,
-        now: Instant,
-    ) -> Option<KafkaTransaction> {
+    pub fn take(&mut self, offset: i64, record: Record, now: Instant) -> Option<KafkaTransaction> {
         match record {
             Record::Store {
                 store,
@@ -81,12 +78,11 @@ impl Fold {
             }
             Record::Promise { branch, promise } => {
                 self.witness(promise.seen);
-                let noted = Noted {
-                    promise,
-                    offset,
-                    at_ms,
-                };
+                let noted = Noted { promise, offset };
                 match self.branches.get(&branch).map(|entry| &entry.branch) {
+                    None if self.is_reaped(&noted.promise.transaction) => {
+                        self.void.insert(branch, noted.promise);
+                    }
                     None => self.set(branch, Branch::Promised(noted), now),
                     Some(Branch::Fenced) => drop(self.void.insert(branch, noted.promise)),
                     // The same once more: compaction keeps the last, and it says the same.
@@ -113,6 +109,10 @@ impl Fold {
                 self.set(branch, Branch::Ended { end, promise }, now);
                 ended
             }
+            Record::Reap { nonce, transaction } => {
+                self.reaped.insert(nonce, (transaction, now));
+                None
+            }
             Record::Gone(key) => {
                 self.take_out(key);
                 None
@@ -137,6 +137,7 @@ impl Fold {
     fn take_out(&mut self, key: Key) {
         match key {
             Key::Store(_) | Key::Seen(_) => {}
+            Key::Reap(nonce) => drop(self.reaped.remove(&nonce)),
             Key::Promise(branch) => drop(self.void.remove(&branch)),
             Key::Fence(branch, nonce) => {
                 let Some(entry) = self.branches.get_mut(&branch) else {
@@ -149,6 +150,21 @@ impl Fold {
             }
             Key::End(branch) => drop(self.branches.remove(&branch)),
         }
+    }
+
+    /// Whether nobody may promise this transaction any more.
+    pub fn is_reaped(&self, transaction: &KafkaTransaction) -> bool {
+        self.reaped.values().any(|(reaped, _)| reaped == transaction)
+    }
+
+    /// What was reaped so long ago that whoever began it cannot want to promise it any more.
+    pub fn reaped(&self, age: Duration, now: Instant) -> Vec<Key> {
+        let is_old = |since: &Instant| now.saturating_duration_since(*since) >= age;
+        self.reaped
+            .iter()
+            .filter(|(_, (_, since))| is_old(since))
+            .map(|(nonce, _)| Key::Reap(*nonce))
+            .collect()
     }
 
     fn witness(&mut self, seen: SeenLog) {

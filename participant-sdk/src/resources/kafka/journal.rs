@@ -114,6 +114,11 @@ impl Journal {
         &self.shared.topic
     }
 
+    /// The topic's own id, which another topic of the same name does not have.
+    pub fn topic_id(&self) -> Uuid {
+        self.shared.topic_id
+    }
+
     /// Why it cannot be read any further, if so. It must be opened again.
     pub fn broken(&self) -> Option<String> {
         self.shared.progress.borrow().broken.clone()

@@ -36,6 +36,8 @@ pub(super) const MAX_JOURNAL_RECORD_BYTES: usize = 2 << 20;
 pub(super) const MAX_BRANCHES: usize = 100_000;
 /// The most old markers that one scan lists.
 pub(super) const MAX_OLD_MARKERS: usize = 1_000;
+/// The most transactions that one scan reaps. Others come with the next one.
+pub(super) const MAX_REAPED: usize = 1_000;
 /// The most transactions that one request describes.
 pub(super) const DESCRIBE_BATCH: usize = 500;
 /// The most ids that a pool may have.
@@ -58,6 +60,9 @@ pub struct KafkaOptions {
     pub margin: Duration,
     /// From which age on a scan lists markers, so that the coordinator can say which of them may go.
     pub marker_age: Duration,
+    /// From which age on a transaction that nobody has promised is taken for left behind by a process that died, and aborted.
+    /// Longer than any prepare takes.
+    pub orphan_age: Duration,
     /// How long a fence of a branch that was never promised stays at least. Late work on such a branch collides with it.
     pub fence_age: Duration,
 }
@@ -74,6 +79,7 @@ impl KafkaOptions {
             transaction_timeout,
             margin: Duration::from_secs(30),
             marker_age: Duration::from_secs(600),
+            orphan_age: Duration::from_secs(60),
             fence_age: transaction_timeout,
         }
     }

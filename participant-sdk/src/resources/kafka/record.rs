@@ -7,6 +7,7 @@
 //!   3 Fence    branch · nonce 16       0
 //!   4 End      branch                  1 committed, 2 aborted, 3 lost · evidence, to the end
 //!   5 Seen     log 16                  seen
+//!   6 Reap     nonce 16                producer 8 · epoch 2 · transactional id
 //!
 //!   branch = log 16 · transaction 16 · branch 4          seen = epoch 4 · lsn 8, of the branch's log
 //!   text   = length 4 · UTF-8                            places = text, for people: the partitions and the group that it holds
@@ -28,6 +29,7 @@ const PROMISE: u8 = 2;
 const FENCE: u8 = 3;
 const END: u8 = 4;
 const SEEN: u8 = 5;
+const REAP: u8 = 6;
 
 /// Which record.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -37,6 +39,7 @@ pub(super) enum Key {
     Fence(BranchKey, u128),
     End(BranchKey),
     Seen(LogId),
+    Reap(u128),
 }
 
 /// Names one transaction for ever: the id is initialised before each branch, which raises the epoch.
@@ -86,6 +89,11 @@ pub(super) enum Record {
         end: End,
     },
     Seen(SeenLog),
+    /// Nobody may promise this transaction any more: it is about to be aborted, and it is not known for whom it was begun.
+    Reap {
+        nonce: u128,
+        transaction: KafkaTransaction,
+    },
     /// The key is taken out.
     Gone(Key),
 }
@@ -108,6 +116,10 @@ impl Key {
                 bytes.put_u8(SEEN);
                 bytes.put_u128(log.0);
             }
+            Key::Reap(nonce) => {
+                bytes.put_u8(REAP);
+                bytes.put_u128(*nonce);
+            }
         }
         bytes.freeze()
     }
@@ -123,6 +135,7 @@ impl Key {
             }
             END => Key::End(get_branch(bytes)?),
             SEEN => Key::Seen(LogId(bytes.try_get_u128().ok()?)),
+            REAP => Key::Reap(bytes.try_get_u128().ok()?),
             _ => return None,
         };
         bytes.is_empty().then_some(key)
@@ -137,6 +150,7 @@ impl Record {
             Record::Fence { branch, nonce } => Key::Fence(*branch, *nonce),
             Record::End { branch, .. } => Key::End(*branch),
             Record::Seen(seen) => Key::Seen(seen.log),
+            Record::Reap { nonce, .. } => Key::Reap(*nonce),
             Record::Gone(key) => *key,
         }
     }
@@ -151,9 +165,7 @@ impl Record {
             }
             Record::Promise { promise, .. } => {
                 put_seen(&mut bytes, promise.seen);
-                bytes.put_i64_le(promise.transaction.producer);
-                bytes.put_i16_le(promise.transaction.epoch);
-                put_text(&mut bytes, &promise.transaction.transactional_id);
+                put_transaction(&mut bytes, &promise.transaction);
                 put_text(&mut bytes, &promise.places);
                 bytes.put_slice(operation);
             }
@@ -167,6 +179,7 @@ impl Record {
                 }
             },
             Record::Seen(seen) => put_seen(&mut bytes, *seen),
+            Record::Reap { transaction, .. } => put_transaction(&mut bytes, transaction),
             Record::Gone(_) => return None,
         }
         Some(bytes.freeze())
@@ -187,12 +200,7 @@ impl Record {
             },
             Key::Promise(branch) => {
                 let seen = get_seen(bytes, branch.log)?;
-                let (producer, epoch) = (bytes.try_get_i64_le().ok()?, bytes.try_get_i16_le().ok()?);
-                let transaction = KafkaTransaction {
-                    transactional_id: get_text(bytes)?,
-                    producer,
-                    epoch,
-                };
+                let transaction = get_transaction(bytes)?;
                 let places = get_text(bytes)?;
                 let promise = Promise {
                     seen,
@@ -212,6 +220,10 @@ impl Record {
                 Record::End { branch, end }
             }
             Key::Seen(log) => Record::Seen(get_seen(bytes, log)?),
+            Key::Reap(nonce) => Record::Reap {
+                nonce,
+                transaction: get_transaction(bytes)?,
+            },
         })
     }
 }
@@ -241,6 +253,21 @@ fn get_seen(bytes: &mut &[u8], log: LogId) -> Option<SeenLog> {
         log,
         epoch: Epoch(bytes.try_get_u32_le().ok()?),
         lsn: bytes.try_get_u64_le().ok()?,
+    })
+}
+
+fn put_transaction(bytes: &mut BytesMut, transaction: &KafkaTransaction) {
+    bytes.put_i64_le(transaction.producer);
+    bytes.put_i16_le(transaction.epoch);
+    put_text(bytes, &transaction.transactional_id);
+}
+
+fn get_transaction(bytes: &mut &[u8]) -> Option<KafkaTransaction> {
+    let (producer, epoch) = (bytes.try_get_i64_le().ok()?, bytes.try_get_i16_le().ok()?);
+    Some(KafkaTransaction {
+        transactional_id: get_text(bytes)?,
+        producer,
+        epoch,
     })
 }
 

@@ -3,7 +3,7 @@
 //! 1. The journal is read first. A branch that is promised a moment later is listed by the next scan.
 //! 2. The coordinators are asked about every promise. One whose transaction is not open any more is still listed: only the
 //!    decision says whether that is a hazard, and it leads to the marker.
-//! 3. Promises that came behind their fence are cleared away.
+//! 3. Promises that came behind their fence are cleared away, and transactions that were left behind are reaped.
 //!
 //! Nothing is listed as preparing: opening a session fences the work of older ones, which is promised by then or never will be.
 
@@ -16,7 +16,7 @@ use super::failure::resource_error;
 use super::options::{ANSWER_LIMIT, CALL_LIMIT, MAX_OLD_MARKERS};
 use super::record::{Key, Promise, Record};
 use super::session::Session;
-use super::{transaction, wall_clock_ms};
+use super::{reap, transaction, wall_clock_ms};
 use crate::resource::{BranchKey, ResourceError, ScanLine, ScanPhase};
 
 /// From which age on a prepared branch is spoken of in the log: it holds back every reader of its partitions.
@@ -95,6 +95,10 @@ async fn within(session: &Session, deadline: Instant) -> Result<Scanned, Resourc
         );
     }
     clear_void(session, void).await;
+    // What is left behind is a hindrance to readers and no danger; the scan is complete without it.
+    if let Err(error) = reap::reap(session, deadline).await {
+        tracing::warn!(%error, "transactions that were left behind are looked for with the next scan");
+    }
     Ok(scanned)
 }
 

@@ -99,7 +99,7 @@ fn take(shared: &Shared, pool: &Pool, next: i64, bytes: bytes::Bytes) -> Result<
                     record.offset, shared.topic
                 )));
             };
-            let freed = fold.take(record.offset, record.timestamp, decoded, now);
+            let freed = fold.take(record.offset, decoded, now);
             if let Some(transaction) = freed {
                 pool.give_back(&transaction.transactional_id);
             }

@@ -1,0 +1,78 @@
+use std::time::Duration;
+
+use handfast_participant::{Decision, Resource, ScanLine, ScanPhase, Work};
+
+use super::{LIMIT, Shop, branch, promise, seen};
+
+fn line(branch: handfast_participant::BranchKey, phase: ScanPhase) -> ScanLine {
+    ScanLine { branch, phase }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_by_any_instance_lists_what_is_prepared_and_what_is_left_of_the_rest() {
+    let mut shop = Shop::new();
+    shop.options.marker_age = Duration::ZERO;
+    shop.options.fence_age = Duration::ZERO;
+    let (prepared, committed, aborted, fenced) = (branch(), branch(), branch(), branch());
+    let resource = shop.open().await;
+    for branch in [prepared, committed, aborted] {
+        promise(&resource, branch, &shop.order("x")).await;
+    }
+    resource.finish(committed, Decision::Commit).await.unwrap();
+    resource.finish(aborted, Decision::Abort).await.unwrap();
+    resource.finish(fenced, Decision::Abort).await.unwrap();
+    let all = [
+        line(prepared, ScanPhase::Prepared),
+        line(committed, ScanPhase::Marker),
+        line(aborted, ScanPhase::Marker),
+        line(fenced, ScanPhase::Marker),
+    ];
+    let other = shop.open().await;
+    for instance in [&resource, &other] {
+        assert_eq!(instance.scan().await.unwrap(), all);
+        assert!(instance.oldest_prepared() > Duration::ZERO);
+    }
+    other
+        .forget(&[prepared, committed, aborted, fenced, branch()])
+        .await
+        .unwrap();
+    for instance in [&resource, &other, &shop.open().await] {
+        assert_eq!(
+            instance.scan().await.unwrap(),
+            [line(prepared, ScanPhase::Prepared)],
+            "what is prepared is never forgotten"
+        );
+    }
+    other.finish(prepared, Decision::Abort).await.unwrap();
+    other.scan().await.unwrap();
+    assert_eq!(other.oldest_prepared(), Duration::ZERO);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_stays_while_late_work_may_still_come() {
+    let mut shop = Shop::new();
+    shop.options.marker_age = Duration::ZERO;
+    let resource = shop.open().await;
+    let fenced = branch();
+    resource.finish(fenced, Decision::Abort).await.unwrap();
+    resource.forget(&[fenced]).await.unwrap();
+    assert_eq!(resource.scan().await.unwrap(), [line(fenced, ScanPhase::Marker)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_seen_of_a_log_outlives_the_branches() {
+    let shop = Shop::new();
+    let resource = shop.open().await;
+    assert_eq!(resource.seen().await.unwrap(), []);
+    for (epoch, lsn) in [(3, 70), (4, 9), (3, 99)] {
+        let branch = branch();
+        let work = Work::Operation(shop.order("x").encode());
+        resource.prepare(branch, work, seen(epoch, lsn), LIMIT).await;
+        resource.finish(branch, Decision::Commit).await.unwrap();
+        resource.seen().await.unwrap();
+        resource.forget(&[branch]).await.unwrap();
+    }
+    for instance in [&resource, &shop.open().await] {
+        assert_eq!(instance.seen().await.unwrap(), [seen(4, 9)]);
+    }
+}
