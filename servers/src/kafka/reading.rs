@@ -3,6 +3,7 @@
 //! Written apart from every client of the product, so that it can judge them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use bytes::{Buf, Bytes};
@@ -14,11 +15,12 @@ use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataReques
 use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics,
 };
-use kafka_protocol::messages::{GroupId, TopicName};
+use kafka_protocol::messages::{FindCoordinatorRequest, GroupId, OffsetFetchResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::RecordBatchDecoder;
 
 use super::KafkaBroker;
+use crate::wait_until;
 
 const FETCH_BYTES: i32 = 16 << 20;
 const READ_UNCOMMITTED: i8 = 0;
@@ -27,6 +29,10 @@ const READ_COMMITTED: i8 = 1;
 const LATEST: i64 = -1;
 /// What a group is answered whose offsets are part of an open transaction.
 const UNSTABLE_OFFSET_COMMIT: i16 = 88;
+/// What is answered for a group while the topic of offsets is made or read: loading, not available, not the coordinator.
+const NOT_YET: [i16; 3] = [14, 15, 16];
+/// How long a group may take to be answered for.
+const GROUP_LIMIT: Duration = Duration::from_secs(30);
 
 /// A record as a consumer sees it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -77,17 +83,26 @@ impl KafkaBroker {
     }
 
     /// How far a group has come in a partition.
-    pub fn committed(&self, group: &str, topic: &str, partition: i32) -> anyhow::Result<Committed> {
+    pub fn committed(&self, name_of_group: &str, topic: &str, partition: i32) -> anyhow::Result<Committed> {
         let topics = OffsetFetchRequestTopics::default()
             .with_name(name(topic))
             .with_partition_indexes(vec![partition]);
         let group = OffsetFetchRequestGroup::default()
-            .with_group_id(GroupId(StrBytes::from_string(group.to_owned())))
+            .with_group_id(GroupId(StrBytes::from_string(name_of_group.to_owned())))
             .with_topics(Some(vec![topics]));
         let request = OffsetFetchRequest::default()
             .with_groups(vec![group])
             .with_require_stable(true);
-        let answer = self.ask(8, &request)?;
+        // Asking for the coordinator makes the topic of offsets, if this is the first group of all.
+        let key = vec![StrBytes::from_string(name_of_group.to_owned())];
+        let find = FindCoordinatorRequest::default().with_coordinator_keys(key);
+        let mut answer = OffsetFetchResponse::default();
+        wait_until("the group's coordinator", GROUP_LIMIT, || {
+            self.ask(4, &find)?;
+            answer = self.ask(8, &request)?;
+            let code = answer.groups.first().map_or(0, |group| group.error_code);
+            Ok(!NOT_YET.contains(&code))
+        })?;
         let group = answer.groups.first().context("an answer without the group")?;
         ensure!(
             group.error_code == 0,
