@@ -157,10 +157,10 @@ async fn a_failed_or_broken_off_statement_dooms_the_branch() {
     work.receipt();
 
     for (branch, operations) in [(failed, 1), (broken_off, 0), (too_many, 0)] {
-        assert_eq!(
-            refused(finish_work(&resource, branch, operations).await).reason,
-            "TRANSACTION_FAILED"
-        );
+        // The driver gives up a connection whose answer nobody waited for, and the branch with it.
+        let reason = refused(finish_work(&resource, branch, operations).await).reason;
+        let lost = branch == broken_off && reason == "UNKNOWN_BRANCH";
+        assert!(lost || reason == "TRANSACTION_FAILED", "{reason}");
     }
     assert_eq!(bank.balance("alice"), 100);
 }
