@@ -9,6 +9,9 @@ pub mod ledger;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 
+#[cfg(feature = "mariadb")]
+pub mod mariadb;
+
 use std::future::Future;
 use std::pin::Pin;
 
