@@ -2,6 +2,9 @@
 //! before it takes part, and how it takes part.
 #![allow(dead_code, reason = "the agent's file is read by the next change")]
 
+#[cfg(feature = "kafka")]
+mod kafka;
+
 use std::future::Future;
 use std::pin::Pin;
 
