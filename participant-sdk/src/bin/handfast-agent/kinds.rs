@@ -12,6 +12,9 @@ pub mod postgres;
 #[cfg(feature = "mariadb")]
 pub mod mariadb;
 
+#[cfg(feature = "kafka")]
+mod kafka;
+
 use std::future::Future;
 use std::pin::Pin;
 
