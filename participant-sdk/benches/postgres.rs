@@ -5,15 +5,13 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
 
 mod load;
-#[path = "../tests/support/postgres_server.rs"]
-mod postgres_server;
 
 use bytes::Bytes;
 use handfast_participant::ids::InstanceId;
 use handfast_participant::resources::postgres::tokio_postgres::{self, Client, NoTls, Statement};
 use handfast_participant::resources::postgres::{Parameter, PostgresOptions, PostgresResource, SqlOperation};
+use handfast_servers::PostgresServer;
 use load::{ACCOUNTS, CLIENTS, CONCURRENCY, Cluster, account};
-use postgres_server::PostgresServer;
 
 const POST: &str = "UPDATE accounts SET balance = balance + $1 WHERE id = $2";
 
@@ -22,16 +20,18 @@ async fn main() {
     if !load::is_wanted() {
         return;
     }
-    let servers = [(); 2].map(|()| PostgresServer::start(&["max_prepared_transactions=128"]));
+    let servers = [(); 2].map(|()| PostgresServer::start(&["max_prepared_transactions=128"]).unwrap());
     let urls = servers.each_ref().map(|server| {
-        server.psql(
-            "postgres",
-            &format!(
-                "CREATE TABLE accounts (id bigint PRIMARY KEY, balance bigint NOT NULL); \
+        server
+            .psql(
+                "postgres",
+                &format!(
+                    "CREATE TABLE accounts (id bigint PRIMARY KEY, balance bigint NOT NULL); \
                  INSERT INTO accounts SELECT n, 0 FROM generate_series(0, {}) n",
-                ACCOUNTS - 1
-            ),
-        );
+                    ACCOUNTS - 1
+                ),
+            )
+            .unwrap();
         server.url("postgres")
     });
     let stores = urls.each_ref().map(|url| {

@@ -15,11 +15,13 @@ use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataReques
 use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics,
 };
-use kafka_protocol::messages::{FindCoordinatorRequest, GroupId, OffsetFetchResponse, TopicName};
+use kafka_protocol::messages::{
+    FindCoordinatorRequest, GroupId, ListTransactionsRequest, OffsetFetchResponse, TopicName,
+};
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::RecordBatchDecoder;
 
-use super::KafkaBroker;
+use super::KafkaView;
 use crate::wait_until;
 
 const FETCH_BYTES: i32 = 16 << 20;
@@ -33,6 +35,9 @@ const UNSTABLE_OFFSET_COMMIT: i16 = 88;
 const NOT_YET: [i16; 3] = [14, 15, 16];
 /// How long a group may take to be answered for.
 const GROUP_LIMIT: Duration = Duration::from_secs(30);
+
+/// States of a transaction that is not at its end.
+const OPEN_STATES: [&str; 3] = ["Ongoing", "PrepareCommit", "PrepareAbort"];
 
 /// A record as a consumer sees it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -60,11 +65,35 @@ pub enum Committed {
     Unstable,
 }
 
-impl KafkaBroker {
+impl KafkaView {
     /// Everything that a consumer with `read_committed` can see of a topic, in the order of partition and offset. What open
-    /// transactions hold back is not there yet; see [`KafkaBroker::is_stable`].
+    /// transactions hold back is not there yet; see [`KafkaView::is_stable`].
     pub fn read_committed(&self, topic: &str) -> anyhow::Result<Vec<ReadRecord>> {
         self.read(topic, READ_COMMITTED)
+    }
+
+    /// What a consumer with `read_committed` gets of a partition from an offset on, at one time: perhaps not all.
+    pub fn read_committed_from(
+        &self,
+        topic: &str,
+        partition: i32,
+        from: i64,
+    ) -> anyhow::Result<Vec<ReadRecord>> {
+        let mut records = Vec::new();
+        self.read_from(topic, partition, from, READ_COMMITTED, &mut records)?;
+        Ok(records)
+    }
+
+    /// How many transactions are open at the broker, or on their way to their end.
+    pub fn open_transactions(&self) -> anyhow::Result<usize> {
+        let states = OPEN_STATES.map(StrBytes::from_static_str).to_vec();
+        let answer = self.ask(0, &ListTransactionsRequest::default().with_state_filters(states))?;
+        ensure!(
+            answer.error_code == 0,
+            "error {} for the list of transactions",
+            answer.error_code
+        );
+        Ok(answer.transaction_states.len())
     }
 
     /// Everything that is in a topic, aborted or not.
