@@ -2,32 +2,28 @@
 //! brings.
 
 mod reading;
+mod view;
+mod writing;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
-use kafka_protocol::messages::{
-    ApiVersionsRequest, CreateTopicsRequest, RequestHeader, ResponseHeader, TopicName,
-};
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use kafka_protocol::messages::{ApiVersionsRequest, CreateTopicsRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
 use rustix::process::Signal;
 
 pub use reading::{Committed, ReadRecord};
+pub use view::KafkaView;
+pub use writing::NewRecord;
 
 use crate::{ServerProcess, free_port, wait_until};
 
 /// How long a start may take on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(120);
-/// How long a broker may take to answer one request of this file.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-/// The longest answer that is taken.
-const MAX_ANSWER_BYTES: i32 = 64 << 20;
 /// How often another pair of ports is tried, because somebody else took one meanwhile.
 const MAX_STARTS: u32 = 5;
 
@@ -41,8 +37,17 @@ pub struct KafkaBroker {
     folder: tempfile::TempDir,
     settings: Vec<String>,
     features: Vec<String>,
-    port: u16,
+    view: KafkaView,
     process: Option<ServerProcess>,
+}
+
+/// A broker can do whatever can be done to it from outside.
+impl Deref for KafkaBroker {
+    type Target = KafkaView;
+
+    fn deref(&self) -> &KafkaView {
+        &self.view
+    }
 }
 
 impl KafkaBroker {
@@ -63,12 +68,12 @@ impl KafkaBroker {
             folder: tempfile::tempdir()?,
             settings: owned(settings),
             features: owned(features),
-            port: 0,
+            view: KafkaView::at(0),
             process: None,
         };
         std::fs::write(broker.path("log4j2.properties"), LOGGING)?;
         for _ in 0..MAX_STARTS {
-            broker.port = free_port()?;
+            broker.view = KafkaView::at(free_port()?);
             broker.format()?;
             if broker.try_start()? {
                 return Ok(broker);
@@ -106,14 +111,9 @@ impl KafkaBroker {
         self.process = None;
     }
 
-    /// Where clients begin, `host:port`.
-    pub fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
-    }
-
-    /// The port on 127.0.0.1.
-    pub fn port(&self) -> u16 {
-        self.port
+    /// What can be done to it from outside, also while somebody else kills it.
+    pub fn view(&self) -> KafkaView {
+        self.view
     }
 
     /// Its process id, while it runs.
@@ -164,38 +164,9 @@ impl KafkaBroker {
         Ok(())
     }
 
-    /// Sends one request and waits for its answer, as any client could.
-    pub fn ask<R: Request>(&self, version: i16, request: &R) -> anyhow::Result<R::Response> {
-        let mut frame = BytesMut::new();
-        RequestHeader::default()
-            .with_request_api_key(R::KEY)
-            .with_request_api_version(version)
-            .with_client_id(Some(StrBytes::from_static_str("handfast-servers")))
-            .encode(&mut frame, R::header_version(version))?;
-        request.encode(&mut frame, version)?;
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-        stream.write_all(&i32::try_from(frame.len())?.to_be_bytes())?;
-        stream.write_all(&frame)?;
-        let mut length = [0; 4];
-        stream.read_exact(&mut length)?;
-        let length = i32::from_be_bytes(length);
-        ensure!(
-            (0..=MAX_ANSWER_BYTES).contains(&length),
-            "an answer of {length} bytes is none of Kafka's"
-        );
-        let mut answer = vec![0; usize::try_from(length)?];
-        stream.read_exact(&mut answer)?;
-        let mut answer = Bytes::from(answer);
-        ResponseHeader::decode(&mut answer, R::Response::header_version(version))?;
-        let decoded = R::Response::decode(&mut answer, version)?;
-        ensure!(!answer.has_remaining(), "the answer is longer than its words");
-        Ok(decoded)
-    }
-
     /// Makes a new cluster's data and settings at our port.
     fn format(&self) -> anyhow::Result<()> {
-        let (port, controller) = (self.port, free_port()?);
+        let (port, controller) = (self.port(), free_port()?);
         let data = self.path("data");
         let mut lines = self.settings.clone();
         lines.push(format!(

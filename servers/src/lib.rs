@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-pub use kafka::KafkaBroker;
+pub use kafka::{KafkaBroker, KafkaView};
 pub use mariadb::MariadbServer;
 pub use postgres::PostgresServer;
 pub use process::ServerProcess;

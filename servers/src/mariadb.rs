@@ -180,6 +180,8 @@ impl MariadbServer {
         if is_root() {
             command.arg(format!("--user={USER}"));
         }
+        // A starting server clears the folder for temporary files of what others have there.
+        command.env("TMPDIR", self.folder.path());
         command.arg(format!("--datadir={}", self.folder.path().join("data").display()))
     }
 }

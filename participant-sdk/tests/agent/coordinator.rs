@@ -1,6 +1,7 @@
 //! A real coordinator in this process.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use handfast_coordinator::config::Settings;
 use handfast_coordinator::index::SledIndex;
@@ -45,19 +46,24 @@ impl Coordinator {
         }
     }
 
-    /// Runs a transaction once. The reason says why nothing was executed at all, such as a resource that is not there.
+    /// Runs a transaction once. The reason says why nothing was executed at all, such as a resource that is not there; it is
+    /// waited for that as long as the transaction's time allows.
     pub async fn execute(&self, transaction: Transaction) -> Result<Outcome, Reason> {
         let client = Client::connect([self.address.clone()]).unwrap();
-        let transaction = transaction.timeout(PATIENCE);
         client
             .execute(transaction)
             .await
             .map_err(|error| error.reason().expect("the coordinator is there"))
     }
 
+    /// The same for one that is expected to come to nothing.
+    pub async fn in_vain(&self, transaction: Transaction) -> Result<Outcome, Reason> {
+        self.execute(transaction.timeout(Duration::from_secs(1))).await
+    }
+
     /// Runs it anew until something comes of it, once its resources are there.
     pub async fn outcome(&self, transaction: Transaction) -> Outcome {
-        let mut outcome = None;
+        let (mut outcome, transaction) = (None, transaction.timeout(PATIENCE));
         super::until("an outcome", async || {
             outcome = self.execute(transaction.clone()).await.ok();
             outcome.is_some()

@@ -85,7 +85,7 @@ async fn a_resource_that_is_down_hinders_no_other_and_comes_up_by_itself() {
             .operation(resource, operation);
         // Neither was ever seen by this coordinator, so nothing is begun.
         assert_eq!(
-            coordinator.execute(both).await,
+            coordinator.in_vain(both).await,
             Err(Reason::UnknownResource),
             "{resource}"
         );
@@ -105,7 +105,7 @@ async fn a_resource_that_is_down_hinders_no_other_and_comes_up_by_itself() {
     // Killed while the session is up: work is refused, and goes on after the restart.
     server.kill().unwrap();
     let refused = coordinator
-        .execute(Transaction::new().operation("orders", order(3)))
+        .in_vain(Transaction::new().operation("orders", order(3)))
         .await;
     assert!(
         matches!(

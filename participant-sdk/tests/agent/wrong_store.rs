@@ -42,7 +42,7 @@ async fn another_database_behind_the_name_is_refused_and_the_right_one_comes_bac
     coordinator
         .commit(Transaction::new().operation("left", posting("alice", -1)))
         .await;
-    assert_eq!(coordinator.execute(orders(2)).await, Err(Reason::ResourceDown));
+    assert_eq!(coordinator.in_vain(orders(2)).await, Err(Reason::ResourceDown));
     agent.kill();
     assert_eq!(
         server.psql(&databases[1], "SELECT count(*) FROM orders").unwrap(),

@@ -72,12 +72,12 @@ async fn what_writes_without_telling_is_no_read() {
     let bank = Bank::new();
     let resource = bank.open().await;
     bank.sql("CREATE TABLE audit (what TEXT)");
-    bank.sql("CREATE PROCEDURE book() INSERT INTO audit VALUES ('booked')");
-    bank.sql(
-        "CREATE FUNCTION peek() RETURNS INT BEGIN INSERT INTO audit VALUES ('peeked'); RETURN 1; END"
-            .replace('\n', " ")
-            .as_str(),
-    );
+    bank.define("CREATE PROCEDURE book() INSERT INTO audit VALUES ('booked')")
+        .await;
+    bank.define(
+        "CREATE FUNCTION peek() RETURNS INT BEGIN INSERT INTO audit VALUES ('peeked'); RETURN 1; END",
+    )
+    .await;
     for operation in [sql("CALL book()"), sql("SELECT peek()")] {
         let branch = branch();
         assert_eq!(prepare(&resource, branch, &operation).await, PREPARED);
@@ -366,6 +366,6 @@ async fn what_one_branch_sets_in_its_session_does_not_reach_the_next() {
         assert_eq!(prepare(&resource, branch, &operation).await, PREPARED);
         done(&resource, branch, Decision::Commit).await;
     }
-    assert_eq!(bank.sql("SELECT what FROM said"), "1 1 SERIALIZABLE");
+    assert_eq!(bank.sql("SELECT what FROM said"), "ON 1 SERIALIZABLE");
     assert_eq!(bank.sql("SELECT IS_USED_LOCK('of an application') IS NULL"), "1");
 }

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use handfast_participant::resources::mariadb::MariadbResource;
+use handfast_participant::resources::mariadb::mysql_async::{Conn, Opts};
 use handfast_participant::{Decision, Resource, ScanPhase, Vote, Work};
 use handfast_servers::MariadbServer;
 use tokio::time::{Instant, timeout};
@@ -19,12 +20,15 @@ async fn without_a_free_connection_the_vote_is_a_retryable_no() {
     let resource = bank.open().await;
     let kept = branch();
     assert_eq!(prepare(&resource, kept, &add("alice", 1)).await, PREPARED);
-    // As many connections as the server takes, the one more that it keeps for administrators included.
-    let mut crowd = Vec::new();
-    let opts = handfast_participant::resources::mariadb::mysql_async::Opts::from_url(&bank.url()).unwrap();
-    while let Ok(conn) = handfast_participant::resources::mariadb::mysql_async::Conn::new(opts.clone()).await
-    {
-        crowd.push(conn);
+    // As many connections as the server takes, the one more that it keeps for administrators included; those that are just
+    // ending make room again.
+    let (mut crowd, mut refusals) = (Vec::new(), 0);
+    let opts = Opts::from_url(&bank.url()).unwrap();
+    while refusals < 20 {
+        match Conn::new(opts.clone()).await {
+            Ok(conn) => (crowd.push(conn), refusals = 0),
+            Err(_) => (tokio::time::sleep(Duration::from_millis(20)).await, refusals += 1),
+        };
     }
     let full = refused(prepare(&resource, branch(), &add("bob", 1)).await);
     assert!(

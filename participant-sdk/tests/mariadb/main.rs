@@ -90,6 +90,11 @@ impl Bank {
         Conn::new(Opts::from_url(&self.url()).unwrap()).await.unwrap()
     }
 
+    /// Defines a procedure or function, whose body has semicolons of its own.
+    async fn define(&self, sql: &str) {
+        run(&mut self.connect().await, sql).await;
+    }
+
     /// A connection that holds alice's account locked until it says ROLLBACK.
     async fn lock_alice(&self) -> Conn {
         let mut conn = self.connect().await;

@@ -37,8 +37,8 @@ async fn a_server_that_forgets_votes_in_a_crash_is_refused_and_told_what_to_chan
     furnish(&server, &database);
     let resource = open(options(&url)).await;
     let branches = [branch(), branch()];
-    for branch in branches {
-        assert_eq!(prepare(&resource, branch, &add("alice", 1)).await, PREPARED);
+    for (branch, account) in branches.into_iter().zip(["alice", "bob"]) {
+        assert_eq!(prepare(&resource, branch, &add(account, 1)).await, PREPARED);
     }
     done(&resource, branches[0], Decision::Commit).await;
     done(&resource, branches[1], Decision::Abort).await;

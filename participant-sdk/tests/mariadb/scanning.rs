@@ -122,7 +122,7 @@ async fn a_fence_stays_while_anybody_works_on_its_branch() {
     );
     drop(work);
     let gone = tokio::time::timeout(LIMIT, async {
-        while resource.scan().await.unwrap() != [] {
+        while !resource.scan().await.unwrap().is_empty() {
             resource.forget(&[branch]).await.unwrap();
         }
     });

@@ -3,6 +3,7 @@
 //! Written apart from every client of the product, so that it can judge them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use bytes::{Buf, Bytes};
@@ -14,11 +15,14 @@ use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataReques
 use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics,
 };
-use kafka_protocol::messages::{GroupId, TopicName};
+use kafka_protocol::messages::{
+    FindCoordinatorRequest, GroupId, ListTransactionsRequest, OffsetFetchResponse, TopicName,
+};
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::RecordBatchDecoder;
 
-use super::KafkaBroker;
+use super::KafkaView;
+use crate::wait_until;
 
 const FETCH_BYTES: i32 = 16 << 20;
 const READ_UNCOMMITTED: i8 = 0;
@@ -27,6 +31,13 @@ const READ_COMMITTED: i8 = 1;
 const LATEST: i64 = -1;
 /// What a group is answered whose offsets are part of an open transaction.
 const UNSTABLE_OFFSET_COMMIT: i16 = 88;
+/// What is answered for a group while the topic of offsets is made or read: loading, not available, not the coordinator.
+const NOT_YET: [i16; 3] = [14, 15, 16];
+/// How long a group may take to be answered for.
+const GROUP_LIMIT: Duration = Duration::from_secs(30);
+
+/// States of a transaction that is not at its end.
+const OPEN_STATES: [&str; 3] = ["Ongoing", "PrepareCommit", "PrepareAbort"];
 
 /// A record as a consumer sees it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -54,11 +65,35 @@ pub enum Committed {
     Unstable,
 }
 
-impl KafkaBroker {
+impl KafkaView {
     /// Everything that a consumer with `read_committed` can see of a topic, in the order of partition and offset. What open
-    /// transactions hold back is not there yet; see [`KafkaBroker::is_stable`].
+    /// transactions hold back is not there yet; see [`KafkaView::is_stable`].
     pub fn read_committed(&self, topic: &str) -> anyhow::Result<Vec<ReadRecord>> {
         self.read(topic, READ_COMMITTED)
+    }
+
+    /// What a consumer with `read_committed` gets of a partition from an offset on, at one time: perhaps not all.
+    pub fn read_committed_from(
+        &self,
+        topic: &str,
+        partition: i32,
+        from: i64,
+    ) -> anyhow::Result<Vec<ReadRecord>> {
+        let mut records = Vec::new();
+        self.read_from(topic, partition, from, READ_COMMITTED, &mut records)?;
+        Ok(records)
+    }
+
+    /// How many transactions are open at the broker, or on their way to their end.
+    pub fn open_transactions(&self) -> anyhow::Result<usize> {
+        let states = OPEN_STATES.map(StrBytes::from_static_str).to_vec();
+        let answer = self.ask(0, &ListTransactionsRequest::default().with_state_filters(states))?;
+        ensure!(
+            answer.error_code == 0,
+            "error {} for the list of transactions",
+            answer.error_code
+        );
+        Ok(answer.transaction_states.len())
     }
 
     /// Everything that is in a topic, aborted or not.
@@ -77,17 +112,26 @@ impl KafkaBroker {
     }
 
     /// How far a group has come in a partition.
-    pub fn committed(&self, group: &str, topic: &str, partition: i32) -> anyhow::Result<Committed> {
+    pub fn committed(&self, name_of_group: &str, topic: &str, partition: i32) -> anyhow::Result<Committed> {
         let topics = OffsetFetchRequestTopics::default()
             .with_name(name(topic))
             .with_partition_indexes(vec![partition]);
         let group = OffsetFetchRequestGroup::default()
-            .with_group_id(GroupId(StrBytes::from_string(group.to_owned())))
+            .with_group_id(GroupId(StrBytes::from_string(name_of_group.to_owned())))
             .with_topics(Some(vec![topics]));
         let request = OffsetFetchRequest::default()
             .with_groups(vec![group])
             .with_require_stable(true);
-        let answer = self.ask(8, &request)?;
+        // Asking for the coordinator makes the topic of offsets, if this is the first group of all.
+        let key = vec![StrBytes::from_string(name_of_group.to_owned())];
+        let find = FindCoordinatorRequest::default().with_coordinator_keys(key);
+        let mut answer = OffsetFetchResponse::default();
+        wait_until("the group's coordinator", GROUP_LIMIT, || {
+            self.ask(4, &find)?;
+            answer = self.ask(8, &request)?;
+            let code = answer.groups.first().map_or(0, |group| group.error_code);
+            Ok(!NOT_YET.contains(&code))
+        })?;
         let group = answer.groups.first().context("an answer without the group")?;
         ensure!(
             group.error_code == 0,

@@ -5,9 +5,19 @@
 
 #[cfg(feature = "files")]
 pub mod files;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod ledger;
+#[cfg(feature = "mariadb")]
+pub mod mariadb;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+
+#[cfg(feature = "mariadb")]
+pub mod mariadb;
+
+#[cfg(feature = "kafka")]
+mod kafka;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -24,7 +34,11 @@ use crate::report::{Reporting, Watch};
 pub const KINDS: &[(&str, ReadKind)] = &[
     #[cfg(feature = "files")]
     ("files", read::<files::FilesKind>),
+    #[cfg(feature = "kafka")]
+    ("kafka", read::<kafka::Settings>),
     ("ledger", read::<ledger::LedgerKind>),
+    #[cfg(feature = "mariadb")]
+    ("mariadb", read::<mariadb::Settings>),
     #[cfg(feature = "postgres")]
     ("postgres", read::<postgres::PostgresKind>),
 ];

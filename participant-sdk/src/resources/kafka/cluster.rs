@@ -359,7 +359,10 @@ impl Cluster {
 pub(super) fn passes(error: &KafkaError) -> bool {
     match error {
         KafkaError::Unreachable { .. } | KafkaError::NoAnswer { .. } => true,
-        KafkaError::Refused { .. } => error.code().is_some_and(|code| code.is_retriable()),
+        // The table of the protocol crate does not call a transaction that is being ended passing, though it ends in a moment.
+        KafkaError::Refused { .. } => error
+            .code()
+            .is_some_and(|code| code.is_retriable() || code == ResponseError::ConcurrentTransactions),
         KafkaError::OtherCluster { .. } | KafkaError::Unusable(_) => false,
     }
 }

@@ -173,8 +173,8 @@ impl DerefMut for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if self.conn.take().is_some() {
-            // Whatever broke this one has broken the idle ones too, and none of them would notice before it is used.
+        if self.conn.take().is_some_and(|conn| conn.is_disconnected()) {
+            // What broke this one has perhaps broken the idle ones too, and none of them would notice before it is used.
             self.pool.idle().clear();
         }
     }
@@ -200,6 +200,8 @@ pub(super) async fn batch(conn: &mut Conn, sql: &str) -> Result<Vec<Row>, Error>
     while !answers.is_empty() {
         rows.append(&mut answers.collect::<Row>().await?);
     }
+    // The driver counts answers as empty when the next statement has failed; only this tells.
+    answers.drop_result().await?;
     Ok(rows)
 }
 

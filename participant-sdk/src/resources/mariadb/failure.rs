@@ -28,6 +28,10 @@ const ROLLED_BACK: [u16; 3] = [1402, 1613, 1614];
 const DUPLICATE_XID: u16 = 1440;
 const DUPLICATE_KEY: u16 = 1062;
 const NULL_REFUSED: u16 = 1048;
+const NO_SAVEPOINTS: u16 = 1178;
+/// A savepoint that was just set is forgotten at once if there is no transaction.
+const NO_SUCH_SAVEPOINT: u16 = 1305;
+const NOT_IN_THIS_STATE: u16 = 1399;
 const LOCK_WAIT: u16 = 1205;
 const DEADLOCK: u16 = 1213;
 const NO_SUCH_THREAD: u16 = 1094;
@@ -75,10 +79,6 @@ pub(super) fn refusal(error: &Error) -> Refusal {
                 Refusal::permanent(reason, message)
             }
         }
-        Error::Driver(DriverError::PacketTooLarge) => Refusal::permanent(
-            "STATEMENT_TOO_LARGE",
-            "the statement or its values are larger than the server's max_allowed_packet",
-        ),
         _ => Refusal::retryable(
             "DATABASE_UNREACHABLE",
             format!("the connection to the database broke: {message}"),
@@ -131,14 +131,30 @@ pub(super) fn is_duplicate(error: &Error) -> bool {
     code(error) == Some(DUPLICATE_XID)
 }
 
-/// The unique key for markers and fences was hit. Only of use where no statement of an application runs.
-pub(super) fn is_marker_collision(error: &Error) -> bool {
-    code(error) == Some(DUPLICATE_KEY)
+/// Why the statements of a promise failed, none of which is an application's.
+pub(super) enum Refused {
+    /// The marker's own condition did not hold.
+    Marker,
+    /// The unique key for markers and fences was hit.
+    Fence,
+    /// A table that was written to cannot do savepoints: it cannot be rolled back either.
+    Savepoint,
+    /// The branch's transaction is not there any more, or not open.
+    Transaction,
+    /// As everywhere else.
+    Otherwise,
 }
 
-/// The marker's own condition did not hold. Only of use where no statement of an application runs.
-pub(super) fn is_marker_refused(error: &Error) -> bool {
-    code(error) == Some(NULL_REFUSED)
+impl Refused {
+    pub fn by(error: &Error) -> Self {
+        match code(error) {
+            Some(NULL_REFUSED) => Refused::Marker,
+            Some(DUPLICATE_KEY) => Refused::Fence,
+            Some(NO_SAVEPOINTS) => Refused::Savepoint,
+            Some(NO_SUCH_SAVEPOINT | NOT_A_TRANSACTION | NOT_IN_THIS_STATE) => Refused::Transaction,
+            _ => Refused::Otherwise,
+        }
+    }
 }
 
 /// Somebody else holds a lock for longer than we were ready to wait.

@@ -18,3 +18,17 @@ pub(super) fn value(parameter: &Parameter) -> Value {
         Parameter::Uuid(value) => Value::Bytes(value.to_string().into_bytes()),
     }
 }
+
+/// About how many bytes it is on its way.
+pub(super) fn size(parameter: &Parameter) -> usize {
+    /// Its type, its length, and numbers, which are never longer.
+    const AROUND: usize = 16;
+    AROUND
+        + match parameter {
+            Parameter::Text(value) => value.len(),
+            Parameter::Bytes(value) => value.len(),
+            Parameter::Json(value) => value.to_string().len(),
+            Parameter::Uuid(_) => 36,
+            Parameter::Null | Parameter::Bool(_) | Parameter::Int(_) | Parameter::Float(_) => 0,
+        }
+}

@@ -17,7 +17,7 @@ const MYSQL: (u32, u32, u32) = (8, 0, 30);
 const NAMED: usize = 5;
 
 /// The settings that are asked for.
-const SETTINGS: [&str; 13] = [
+const SETTINGS: [&str; 14] = [
     "version",
     "innodb_flush_log_at_trx_commit",
     "innodb_doublewrite",
@@ -31,6 +31,7 @@ const SETTINGS: [&str; 13] = [
     "wsrep_on",
     "xa_detach_on_prepare",
     "max_connections",
+    "max_allowed_packet",
 ];
 
 /// What was asked of a server.
@@ -84,6 +85,13 @@ impl Server {
     /// The server refuses to write in READ COMMITTED.
     pub fn binlogs_statements(&self) -> bool {
         self.is_on("log_bin") && self.setting("binlog_format").eq_ignore_ascii_case("STATEMENT")
+    }
+
+    /// The most bytes of one statement with its values; a little is left for what is around them.
+    pub fn largest_statement(&self) -> usize {
+        const AROUND: usize = 1_024;
+        let packet = self.setting("max_allowed_packet").parse().unwrap_or(usize::MAX);
+        packet.saturating_sub(AROUND)
     }
 
     /// Each precondition; `connections` is how many this resource may open.

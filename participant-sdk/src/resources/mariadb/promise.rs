@@ -18,9 +18,9 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Error, Params, Row, Value};
 
 use super::connection::{Lease, column};
-use super::failure::{describe, is_duplicate, is_marker_collision, is_marker_refused, refusal};
+use super::failure::{Refused, describe, is_duplicate, refusal};
 use super::holders::{self, ConnectionId};
-use super::parameter::value;
+use super::parameter::{size, value};
 use super::server::{Flavor, Limits};
 use super::session::Session;
 use super::statements::locks_what_it_reads;
@@ -35,6 +35,8 @@ pub(super) struct BranchTransaction {
     branch: BranchKey,
     xid: String,
     flavor: Flavor,
+    /// The most bytes of one statement with its values.
+    largest: usize,
     /// A row was touched, or may be locked: there is something to promise.
     touched: bool,
 }
@@ -73,6 +75,17 @@ pub enum StatementError {
         /// How many values came along.
         given: usize,
     },
+    /// The server would end the connection instead of answering.
+    #[error(
+        "the statement and its values have {size} bytes, and the server takes {largest}; raise max_allowed_packet, or write in \
+         smaller pieces"
+    )]
+    TooLarge {
+        /// Its bytes.
+        size: usize,
+        /// The most that the server takes.
+        largest: usize,
+    },
 }
 
 impl StatementError {
@@ -82,6 +95,7 @@ impl StatementError {
             StatementError::ParametersDiffer { .. } => {
                 Refusal::permanent("PARAMETERS_DIFFER", self.to_string())
             }
+            StatementError::TooLarge { .. } => Refusal::permanent("STATEMENT_TOO_LARGE", self.to_string()),
         }
     }
 }
@@ -117,6 +131,7 @@ impl BranchTransaction {
             branch,
             xid,
             flavor,
+            largest: session.largest_statement,
             touched: false,
         };
         if let Some(state) = ended {
@@ -178,6 +193,13 @@ impl BranchTransaction {
         params: &[Parameter],
         mut each: impl FnMut(Row),
     ) -> Result<Option<u64>, StatementError> {
+        let size = sql.len() + params.iter().map(size).sum::<usize>();
+        if size > self.largest {
+            return Err(StatementError::TooLarge {
+                size,
+                largest: self.largest,
+            });
+        }
         let statement = self.lease.prep(sql).await?;
         let (wanted, given) = (usize::from(statement.num_params()), params.len());
         if wanted != given {
@@ -195,7 +217,7 @@ impl BranchTransaction {
             answer.for_each(&mut each).await?;
         }
         let touched = answer.affected_rows();
-        drop(answer);
+        answer.drop_result().await?;
         self.touched |= (!returns && touched > 0) || locks_what_it_reads(sql);
         Ok((!returns).then_some(touched))
     }
@@ -257,10 +279,11 @@ impl BranchTransaction {
         match self.wrote().await {
             Err(error) => return Promise::Vote(self.refuse(refusal(&error)).await),
             Ok(false) => {
+                let branch = self.branch;
                 let vote = if self.roll_back().await {
                     Vote::ReadOnly
                 } else {
-                    Vote::Refused(left_its_branch())
+                    Vote::Refused(left_its_branch(branch))
                 };
                 return Promise::Vote(vote);
             }
@@ -292,12 +315,12 @@ impl BranchTransaction {
         if !matches!(error, Error::Server(_)) {
             return Promise::Unknown(refusal(error));
         }
-        let refused = if is_marker_refused(error) {
-            self.why_refused().await
-        } else if is_marker_collision(error) {
-            ended_refusal(self.branch, "its marker or fence is there")
-        } else {
-            refusal(error)
+        let refused = match Refused::by(error) {
+            Refused::Marker => self.why_refused().await,
+            Refused::Fence => ended_refusal(self.branch, "its marker or fence is there"),
+            Refused::Savepoint => not_transactional(self.branch),
+            Refused::Transaction => left_its_branch(self.branch),
+            Refused::Otherwise => refusal(error),
         };
         if self.undo().await {
             self.unlock_and_give_back().await;
@@ -315,15 +338,9 @@ impl BranchTransaction {
             Err(_) => None,
         };
         if warned.is_some_and(|warned| warned > 0) {
-            tracing::error!(branch = %self.branch, "a branch wrote to tables that cannot be rolled back; that stays");
-            Refusal::permanent(
-                "NOT_TRANSACTIONAL",
-                "a statement wrote to a table that cannot be rolled back (not InnoDB); what it wrote there stays, everything \
-                 else is undone",
-            )
+            not_transactional(self.branch)
         } else {
-            tracing::error!(branch = %self.branch, "a statement left its branch");
-            left_its_branch()
+            left_its_branch(self.branch)
         }
     }
 
@@ -355,7 +372,17 @@ fn ended_refusal(branch: BranchKey, state: &str) -> Refusal {
     )
 }
 
-fn left_its_branch() -> Refusal {
+fn not_transactional(branch: BranchKey) -> Refusal {
+    tracing::error!(%branch, "a branch wrote to a table that cannot be rolled back; that stays");
+    Refusal::permanent(
+        "NOT_TRANSACTIONAL",
+        "a statement wrote to a table that cannot be rolled back (not InnoDB); what it wrote there stays, everything else is \
+         undone",
+    )
+}
+
+fn left_its_branch(branch: BranchKey) -> Refusal {
+    tracing::error!(%branch, "a statement left its branch");
     Refusal::permanent(
         "TRANSACTION_ENDED",
         "a statement ended the branch's transaction; what it did may have been committed by itself",

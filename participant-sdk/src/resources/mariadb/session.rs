@@ -24,6 +24,8 @@ pub(super) struct Session {
     pub options: Arc<MariadbOptions>,
     pub flavor: Flavor,
     pub store: StoreId,
+    /// The most bytes of one statement with its values.
+    pub largest_statement: usize,
     pub pools: Pools,
     pub held: HeldBranches,
     pub running: Arc<Running<ConnectionId>>,
@@ -65,6 +67,7 @@ impl Session {
             Session {
                 flavor: server.flavor(),
                 store: identity.store,
+                largest_statement: server.largest_statement(),
                 pools: Pools::new(&options, server.binlogs_statements()),
                 held: HeldBranches::new(options.prepared_connections),
                 running,

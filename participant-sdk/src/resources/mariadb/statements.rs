@@ -112,8 +112,7 @@ fn second_word_is_temporary(sql: &str, first: &str) -> bool {
     let after = first.as_ptr() as usize - sql.as_ptr() as usize + first.len();
     let rest = sql[after..].to_ascii_uppercase();
     rest.split(|c: char| !c.is_ascii_alphabetic())
-        .filter(|word| !word.is_empty() && *word != "OR" && *word != "REPLACE")
-        .next()
+        .find(|word| !word.is_empty() && *word != "OR" && *word != "REPLACE")
         .is_some_and(|word| word == "TEMPORARY")
 }
 
