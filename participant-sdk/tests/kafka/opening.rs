@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use handfast_participant::resources::Finding;
 use handfast_participant::resources::kafka::{KafkaOptions, KafkaResource, check};
-use handfast_participant::{Decision, Resource, ResourceError};
+use handfast_participant::{Completion, Decision, Resource, ResourceError};
 use handfast_servers::KafkaBroker;
 
 use super::{Shop, branch, open, promise, start_broker};
@@ -180,6 +180,36 @@ async fn a_journal_that_was_copied_from_another_cluster_is_refused() {
     options.journal_topic = copy;
     let error = fails(options).await;
     assert!(error.permanent && error.message.contains("is a copy"), "{error}");
+}
+
+/// FAULTS 24: what a cluster loses of the journal is a hazard, and a store of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_was_deleted_and_made_again_is_another_store() {
+    let shop = Shop::new();
+    let resource = shop.open().await;
+    let identity = resource.open().await.unwrap();
+    let promised = branch();
+    promise(&resource, promised, &shop.order("lost")).await;
+    let journal = &shop.options.journal_topic;
+    super::raw::delete_topic(&shop.broker, journal);
+    let settings = [("cleanup.policy", "compact"), ("max.message.bytes", "2097152")];
+    super::until("the topic to be gone", || {
+        shop.broker.create_topic_with(journal, 1, &settings).is_ok()
+    })
+    .await;
+    let give_up_at = tokio::time::Instant::now() + super::LIMIT;
+    loop {
+        match resource.scan().await {
+            Err(error) if error.message.contains("made again") => break,
+            other => assert!(tokio::time::Instant::now() < give_up_at, "{other:?}"),
+        }
+    }
+    assert!(resource.finish(promised, Decision::Commit).await.is_err());
+    assert_ne!(resource.open().await.unwrap().store, identity.store);
+    match resource.finish(promised, Decision::Commit).await.unwrap() {
+        Completion::Hazard(evidence) => assert!(evidence.contains(journal), "{evidence}"),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,8 +5,8 @@ use handfast_servers::KafkaBroker;
 use kafka_protocol::indexmap::IndexMap;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use kafka_protocol::messages::{
-    DescribeTransactionsRequest, EndTxnRequest, InitProducerIdRequest, ListTransactionsRequest, TopicName,
-    TransactionalId,
+    DeleteTopicsRequest, DescribeTransactionsRequest, EndTxnRequest, InitProducerIdRequest,
+    ListTransactionsRequest, TopicName, TransactionalId,
 };
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
@@ -72,6 +72,14 @@ pub fn initialise(broker: &KafkaBroker, transactional_id: &str, expected: Option
         .with_producer_id(producer.into())
         .with_producer_epoch(epoch);
     broker.ask(4, &request).unwrap().error_code
+}
+
+/// Deletes a topic.
+pub fn delete_topic(broker: &KafkaBroker, topic: &str) {
+    let request = DeleteTopicsRequest::default()
+        .with_topic_names(vec![TopicName(StrBytes::from_string(topic.to_owned()))])
+        .with_timeout_ms(10_000);
+    assert_eq!(broker.ask(5, &request).unwrap().responses[0].error_code, 0);
 }
 
 /// Writes one record, outside of any transaction.

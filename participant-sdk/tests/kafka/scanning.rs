@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use handfast_participant::{Decision, Resource, ScanLine, ScanPhase, Work};
+use handfast_participant::{Completion, Decision, Resource, ScanLine, ScanPhase, Work};
 
-use super::{LIMIT, Shop, branch, promise, seen};
+use super::{LIMIT, Shop, branch, next, open, prepare, promise, raw, refused, seen};
 
 fn line(branch: handfast_participant::BranchKey, phase: ScanPhase) -> ScanLine {
     ScanLine { branch, phase }
@@ -75,4 +75,61 @@ async fn what_was_seen_of_a_log_outlives_the_branches() {
     for instance in [&resource, &shop.open().await] {
         assert_eq!(instance.seen().await.unwrap(), [seen(4, 9)]);
     }
+}
+
+/// Compaction keeps the last record of each key and the order of the offsets.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_says_the_same_when_it_was_compacted() {
+    let mut shop = Shop::new();
+    shop.options.marker_age = Duration::ZERO;
+    shop.options.fence_age = Duration::ZERO;
+    let resource = shop.open().await;
+    let (prepared, committed, fenced, forgotten) = (branch(), branch(), branch(), branch());
+    for (branch, lsn) in [(prepared, 1), (committed, 2), (forgotten, 99)] {
+        let work = Work::Operation(shop.order("x").encode());
+        resource.prepare(branch, work, seen(5, lsn), LIMIT).await;
+    }
+    for branch in [committed, forgotten] {
+        resource.finish(branch, Decision::Commit).await.unwrap();
+    }
+    resource.finish(fenced, Decision::Abort).await.unwrap();
+    resource.seen().await.unwrap();
+    resource.forget(&[forgotten]).await.unwrap();
+
+    let compacted = format!("compacted-{}", next());
+    let settings = [("cleanup.policy", "compact"), ("max.message.bytes", "2097152")];
+    shop.broker.create_topic_with(&compacted, 1, &settings).unwrap();
+    let records = shop.broker.read_uncommitted(&shop.options.journal_topic).unwrap();
+    for (place, record) in records.iter().enumerate() {
+        let is_last = records[place + 1..].iter().all(|later| later.key != record.key);
+        if is_last && record.value.is_some() {
+            raw::write(&shop.broker, &compacted, record.key.clone(), record.value.clone());
+        }
+    }
+    shop.options.journal_topic = compacted;
+    let again = open(shop.options.clone()).await;
+    assert_eq!(again.scan().await.unwrap(), resource.scan().await.unwrap());
+    assert_eq!(
+        again.scan().await.unwrap(),
+        [
+            line(prepared, ScanPhase::Prepared),
+            line(committed, ScanPhase::Marker),
+            line(fenced, ScanPhase::Marker),
+        ]
+    );
+    assert_eq!(again.seen().await.unwrap(), [seen(5, 99)]);
+    assert_eq!(
+        again.finish(committed, Decision::Commit).await.unwrap(),
+        Completion::Done
+    );
+    assert_eq!(
+        refused(prepare(&again, fenced, &shop.order("late")).await).reason,
+        "BRANCH_ENDED"
+    );
+    assert_eq!(
+        again.finish(prepared, Decision::Commit).await.unwrap(),
+        Completion::Done
+    );
+    shop.stable().await;
+    assert_eq!(shop.committed(), ["x"; 3]);
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use handfast_proto::ids::{Generation, StoreId};
 use tokio::time::{Instant, timeout_at};
 
@@ -72,9 +73,11 @@ impl Session {
             .metadata(&[])
             .await
             .map_err(|error| resource_error("looking at the cluster again", &error))?;
-        for branch in self.working.list() {
-            finish::fence(self, branch, deadline).await?;
-        }
+        let working = self.working.list();
+        let fences = working
+            .into_iter()
+            .map(|branch| finish::fence(self, branch, deadline));
+        try_join_all(fences).await?;
         Ok(self.identity)
     }
 
