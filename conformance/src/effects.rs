@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use crate::fault::{Checked, Fault};
+use crate::fault::{Checked, Fault, must};
 
 /// Reads the effects: one line for each operation that was applied, whatever stands in it.
 type Read = dyn Fn() -> Pin<Box<dyn Future<Output = Result<Vec<String>, String>> + Send>> + Send + Sync;
@@ -83,8 +83,27 @@ fn output(command: &str) -> Result<Vec<String>, String> {
     Ok(text.lines().map(str::to_owned).collect())
 }
 
+/// One effect more for each committed branch, and nothing else.
+pub(crate) fn judge(committed: usize, before: &Seen, after: &Seen) -> Checked {
+    let (new, gone) = difference(before, after);
+    must(gone.is_empty(), || {
+        format!("effects have vanished: {}", gone.join(", "))
+    })?;
+    must(new.len() == committed, || {
+        let shown = if new.is_empty() {
+            "none".to_owned()
+        } else {
+            new.join(", ")
+        };
+        format!(
+            "{committed} branches were committed and {} effects are there: {shown}",
+            new.len()
+        )
+    })
+}
+
 /// What came to `before`, and what of it went.
-pub(crate) fn difference(before: &Seen, after: &Seen) -> (Vec<String>, Vec<String>) {
+fn difference(before: &Seen, after: &Seen) -> (Vec<String>, Vec<String>) {
     let more = |from: &Seen, to: &Seen| {
         let mut lines = Vec::new();
         for (line, count) in to {

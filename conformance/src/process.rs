@@ -97,6 +97,13 @@ impl Process {
         format!("it wrote: {}", lines.join(" | "))
     }
 
+    /// The same of a process that has ended, to its last line.
+    pub async fn last_words(&mut self) -> String {
+        // If something that it started still holds the output, what came so far must do.
+        let _ = self.gone().await;
+        self.words()
+    }
+
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()

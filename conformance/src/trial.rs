@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::branch::{Branch, Facts, Mint, random_log};
 use crate::coordinator::FakeCoordinator;
-use crate::effects::{Seen, difference};
+use crate::effects::{Seen, judge};
 use crate::fault::{Checked, Fault, must, wrong};
 use crate::operations::Template;
 use crate::options::Options;
@@ -102,35 +102,37 @@ impl<'a> Trial<'a> {
 
     /// After a case: everything is finished, nothing is left, and the effects are right. `case` is what the case came to.
     pub async fn end(&mut self, case: Checked) -> Checked {
-        let is_silent = self.facts().fates.is_empty();
-        let tidied = if is_silent { Ok(()) } else { self.tidy().await };
+        let case = self.with_last_words(case).await;
+        let was_asked = !self.facts().fates.is_empty();
+        let tidied = if was_asked { self.tidy().await } else { Ok(()) };
         self.kill().await?;
-        let violations: Vec<String> = self.facts().violations.iter().cloned().collect();
         case.and(tidied)?;
+        let violations: Vec<String> = self.facts().violations.iter().cloned().collect();
         must(violations.is_empty(), || violations.join("; "))?;
         let committed = self.facts().committed();
         match (&self.options.effects, &self.effects) {
-            (Some(effects), Some(before)) => {
-                let (new, gone) = difference(before, &effects.read().await?);
-                must(gone.is_empty(), || {
-                    format!("effects have vanished: {}", gone.join(", "))
-                })?;
-                must(new.len() == committed, || {
-                    let shown = if new.is_empty() {
-                        "none".to_owned()
-                    } else {
-                        new.join(", ")
-                    };
-                    format!(
-                        "{committed} branches were committed and {} effects are there: {shown}",
-                        new.len()
-                    )
-                })
-            }
-            _ if committed > 0 => Err(Fault::PartlyChecked(
-                "how often the committed operations took effect: give --effects or --effects-file".to_owned(),
+            (Some(effects), Some(before)) => judge(committed, before, &effects.read().await?),
+            _ if was_asked => Err(Fault::PartlyChecked(
+                "whether operations took effect if and only if they were committed, and once: give --effects or --effects-file"
+                    .to_owned(),
             )),
             _ => Ok(()),
+        }
+    }
+
+    /// A process that has ended by itself is the cause of whatever did not come.
+    async fn with_last_words(&mut self, case: Checked) -> Checked {
+        match (case, &mut self.process) {
+            (Err(Fault::Wrong(words)), Some(process)) => match process.ended() {
+                Some(status) => {
+                    let last = process.last_words().await;
+                    wrong(format!(
+                        "{words}; the process has ended by itself ({status}), {last}"
+                    ))
+                }
+                None => wrong(words),
+            },
+            (case, _) => case,
         }
     }
 
@@ -255,7 +257,8 @@ impl<'a> Trial<'a> {
             if let Some(process) = &mut self.process
                 && let Some(status) = process.ended()
             {
-                let words = process.words();
+                let words = process.last_words().await;
+                self.process = None;
                 return wrong(format!("the participant ended by itself ({status}); {words}"));
             }
             must(Instant::now() < until, || {

@@ -5,6 +5,8 @@ import asyncio
 import logging
 import os
 import signal
+import sqlite3
+import sys
 
 from .session import Participant
 from .store import Store, sold
@@ -33,7 +35,11 @@ def main() -> None:
             parser.error(f"write --item NAME=COUNT, such as tea=100, not {text}")
         goods[item] = int(count)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    asyncio.run(run(Participant(Store(arguments.file, goods), arguments.name, arguments.coordinator)))
+    try:
+        store = Store(arguments.file, goods)
+    except sqlite3.OperationalError as error:
+        sys.exit(f"{arguments.file} cannot be opened: {error}. Is there another process that serves it?")
+    asyncio.run(run(Participant(store, arguments.name, arguments.coordinator)))
 
 
 async def run(participant: Participant) -> None:

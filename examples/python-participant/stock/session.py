@@ -49,6 +49,10 @@ class Lost(Exception):
     """The session is over; dial again."""
 
 
+# InvalidStateError is the library's way to say that a stream had ended before something was written to it.
+LOST = (Lost, asyncio.TimeoutError, asyncio.InvalidStateError)
+
+
 class Participant:
     """Takes part under a name, at one coordinator, until it is stopped."""
 
@@ -69,8 +73,10 @@ class Participant:
                 async with grpc.aio.insecure_channel(self.coordinator, options=OPTIONS) as channel:
                     await session.run(channel)
                     return
-            except (Lost, grpc.aio.AioRpcError, asyncio.TimeoutError) as error:
-                log.warning("no session (%s); dialing again", getattr(error, "details", lambda: error)() or error)
+            except grpc.aio.AioRpcError as error:
+                log.warning("no session (%s); dialing again", error.details())
+            except LOST as error:
+                log.warning("no session (%s); dialing again", str(error) or "no answer in time")
             if session.was_welcome:
                 wait = FIRST_WAIT_SECONDS
             try:
@@ -243,12 +249,8 @@ class Session:
             await self.write(frame)
 
     async def write(self, frame: wire.SessionRequest) -> None:
-        try:
-            # A peer that takes nothing for so long is as good as silent.
-            await asyncio.wait_for(self.call.write(frame), SILENT_HEARTBEATS * self.heartbeat)
-        except asyncio.InvalidStateError as error:
-            # The library's way to say that the stream had ended before.
-            raise Lost("the stream is over") from error
+        # A peer that takes nothing for so long is as good as silent.
+        await asyncio.wait_for(self.call.write(frame), SILENT_HEARTBEATS * self.heartbeat)
         self.sent_at = asyncio.get_running_loop().time()
 
     async def say_goodbye(self, reading: "asyncio.Future[Optional[wire.SessionResponse]]") -> None:
@@ -258,7 +260,7 @@ class Session:
             await self.call.done_writing()
             # The coordinator ends its side once it has read the goodbye.
             await asyncio.wait_for(reading, GOODBYE_SECONDS)
-        except (Lost, grpc.aio.AioRpcError, asyncio.TimeoutError):
+        except (grpc.aio.AioRpcError, *LOST):
             log.warning("the coordinator did not take the goodbye in time")
 
 
