@@ -175,6 +175,7 @@ impl<'a> Input<'a> {
         })
     }
 
+    #[inline]
     pub(super) fn branch_id(&mut self) -> Result<BranchId> {
         self.u32().map(BranchId)
     }
@@ -187,6 +188,7 @@ impl<'a> Input<'a> {
         Ok(epoch)
     }
 
+    #[inline]
     pub(super) fn id(&mut self) -> Result<TransactionId> {
         let number = self.u128()?;
         TransactionId::from_u128(number).map_err(|error| self.wrong(error.to_string()))
@@ -202,6 +204,7 @@ impl<'a> Input<'a> {
         IdempotencyKey::new(key).map_err(|error| self.wrong(error.to_string()))
     }
 
+    #[inline]
     pub(super) fn flag(&mut self) -> Result<bool> {
         match self.byte()? {
             0 => Ok(false),
@@ -224,6 +227,7 @@ impl<'a> Input<'a> {
     }
 
     /// How many elements a list has.
+    #[inline]
     pub(super) fn length(&mut self) -> Result<u64> {
         let length = self.number()?;
         // Every element takes a byte at least, so a length that lies cannot ask for memory.
@@ -243,18 +247,32 @@ impl<'a> Input<'a> {
     }
 
     /// Bytes behind their length.
+    #[inline]
     pub(super) fn bytes(&mut self) -> Result<&'a [u8]> {
         let length = self.number()?;
         let length = usize::try_from(length).map_err(|_| self.wrong("a text is too long".to_owned()))?;
         self.take(length)
     }
 
+    #[inline]
     fn u32(&mut self) -> Result<u32> {
         let number = self.number()?;
         u32::try_from(number).map_err(|_| self.wrong(format!("{number} is too large")))
     }
 
+    #[inline]
     fn number(&mut self) -> Result<u64> {
+        // Nearly all numbers are small.
+        match self.bytes.get(self.at) {
+            Some(byte) if *byte < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_number(),
+        }
+    }
+
+    fn long_number(&mut self) -> Result<u64> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -269,19 +287,23 @@ impl<'a> Input<'a> {
         Err(self.wrong("a number is longer than 64 bits".to_owned()))
     }
 
+    #[inline]
     pub(super) fn u128(&mut self) -> Result<u128> {
         self.array().map(u128::from_be_bytes)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         let bytes = self.take(N)?;
         Ok(bytes.try_into().expect("take gives as many bytes as asked for"))
     }
 
+    #[inline]
     pub(super) fn byte(&mut self) -> Result<u8> {
         self.take(1).map(|bytes| bytes[0])
     }
 
+    #[inline]
     fn take(&mut self, length: usize) -> Result<&'a [u8]> {
         let rest = &self.bytes[self.at..];
         let Some(taken) = rest.get(..length) else {
@@ -291,6 +313,7 @@ impl<'a> Input<'a> {
         Ok(taken)
     }
 
+    #[inline]
     pub(super) fn end(&self) -> Result<()> {
         match self.bytes.len() - self.at {
             0 => Ok(()),
@@ -298,6 +321,7 @@ impl<'a> Input<'a> {
         }
     }
 
+    #[cold]
     fn unknown(&self, what: &str, number: u8) -> DecodeError {
         let message = format!("{what} {number} is unknown; a newer program wrote it");
         DecodeError {
@@ -306,6 +330,7 @@ impl<'a> Input<'a> {
         }
     }
 
+    #[cold]
     fn wrong(&self, message: String) -> DecodeError {
         DecodeError { at: self.at, message }
     }

@@ -16,6 +16,7 @@ pub struct Branches<'a> {
 impl<'a> Iterator for Branches<'a> {
     type Item = BranchRef<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<BranchRef<'a>> {
         self.left = self.left.checked_sub(1)?;
         Some(branch(&mut self.input).expect("these bytes were read before"))
@@ -59,6 +60,7 @@ pub fn decode_replayed(bytes: &[u8]) -> Result<ReplayedRecord<Branches<'_>>> {
     Ok(record)
 }
 
+#[inline]
 fn branches<'a>(input: &mut Input<'a>) -> Result<Branches<'a>> {
     let left = input.length()?;
     let branches = Branches {
@@ -71,6 +73,7 @@ fn branches<'a>(input: &mut Input<'a>) -> Result<Branches<'a>> {
     Ok(branches)
 }
 
+#[inline]
 fn branch<'a>(input: &mut Input<'a>) -> Result<BranchRef<'a>> {
     Ok(BranchRef {
         branch: input.branch_id()?,
