@@ -53,7 +53,7 @@ impl Cluster {
         let mut nodes = BTreeMap::new();
         let plan = &world.plan;
         let coordinators = (0..plan.coordinator_nodes()).map(Node::Coordinator);
-        let participants = (0..plan.participants()).map(Node::Participant);
+        let participants = (0..plan.participant_nodes()).map(Node::Participant);
         for node in coordinators
             .chain(participants)
             .chain((0..plan.clients).map(Node::Client))

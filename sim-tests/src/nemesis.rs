@@ -82,7 +82,7 @@ impl Stroke {
     fn strike(mut self, fault: Fault) {
         let plan = &self.world.plan;
         let coordinator = Node::Coordinator(self.world.active(self.random.u8(..plan.coordinators)));
-        let participant = Node::Participant(self.random.u8(..plan.participants()));
+        let participant = Node::Participant(self.random.u8(..plan.participant_nodes()));
         let client = Node::Client(self.random.u8(..plan.clients));
         let with_disk = match self.random.bool() {
             true => coordinator,

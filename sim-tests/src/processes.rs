@@ -17,7 +17,7 @@ use crate::chaos::resource_name;
 use crate::disk::SimDisk;
 use crate::own::{Register, Site};
 use crate::plan::Fault;
-use crate::stores::database::Database;
+use crate::stores::database::{Database, Voice};
 use crate::stores::ledger::Ledger;
 use crate::trace::{Event, Node};
 use crate::world::{Service, World};
@@ -111,7 +111,7 @@ pub async fn second_coordinator(world: Arc<World>, number: u8) {
     }
 }
 
-/// A participant's process.
+/// A participant's process. Several may speak for one database.
 pub async fn participant(world: Arc<World>, number: u8) {
     let node = Node::Participant(number);
     world.record(&Event::Started(node));
@@ -173,12 +173,18 @@ fn journaled(world: &World, number: u8) -> Result<Builder, ParticipantError> {
     Ok(builder(world, number, number % world.plan.coordinators)?.journal_options(journal))
 }
 
-/// A process speaks for a database at every coordinator.
+/// A process speaks for a database at every coordinator. It is one instance of it; there may be another one.
 async fn speak(world: &Arc<World>, number: u8, database: &Database) -> Result<(), ParticipantError> {
     let work_survives = world.plan.has(Fault::LateWork);
     let mut all = Vec::new();
     for coordinator in 0..world.plan.coordinators {
-        let speaker = database.speaker(coordinator, work_survives);
+        let speaker = database.speaker(
+            Voice {
+                node: number,
+                coordinator,
+            },
+            work_survives,
+        );
         let participant = builder(world, number, coordinator)?.resource(speaker.clone());
         let joining = participant.handle();
         world.serve(number, coordinator, Service { joining, speaker });
@@ -194,7 +200,8 @@ fn builder(world: &World, number: u8, coordinator: u8) -> Result<Builder, Partic
         backoff_longest: Duration::from_millis(800),
         goodbye_timeout: Duration::from_millis(500),
     };
-    let builder = Participant::builder(&resource_name(number), addresses(world, coordinator))?;
+    let resource = resource_name(world.plan.participant_of(number));
+    let builder = Participant::builder(&resource, addresses(world, coordinator))?;
     Ok(builder.session_options(options))
 }
 

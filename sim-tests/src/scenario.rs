@@ -79,6 +79,8 @@ pub struct ClusterOf {
     pub ledgers: u8,
     /// Participants that keep promises by themselves: those after the ledgers.
     pub databases: u8,
+    /// Databases, from the first on, that a second process speaks for: the nodes after the databases, in the same order.
+    pub second_instances: u8,
     /// Whether work goes on in a database after the session that asked for it is lost.
     pub work_survives: bool,
 }
@@ -90,6 +92,7 @@ impl Default for ClusterOf {
             standby: false,
             ledgers: 2,
             databases: 0,
+            second_instances: 0,
             work_survives: false,
         }
     }
@@ -258,6 +261,7 @@ impl Scenario {
         plan.has_standby = self.cluster.standby;
         plan.ledgers = self.cluster.ledgers;
         plan.databases = self.cluster.databases;
+        plan.second_instances = self.cluster.second_instances;
         plan.clients = self.clients();
         plan.accounts = u8::MAX;
         if self.cluster.work_survives {

@@ -187,7 +187,6 @@ pub struct Trace {
 impl Trace {
     /// An empty trace, kept if `is_kept`.
     pub fn new(is_kept: bool) -> Self {
-        // Its keys are fixed: the same in every process.
         Trace {
             hasher: DefaultHasher::new(),
             events: 0,

@@ -166,11 +166,11 @@ pub async fn run(world: &World, number: u8) {
             world.record(&Event::Begun(Node::Client(number), intent.number));
             let client = &clients[usize::from(intent.coordinator)];
             if intent.does_not_wait {
-                under_way.push(pursue(world, client, intent));
+                under_way.push(pursued);
             } else if intent.is_watched {
                 join(pursue(world, client, intent), spy::look(world, client, intent)).await;
             } else {
-                pursue(world, client, intent).await;
+                pursued.await;
             }
         }
         may_have_asked = false;
@@ -281,7 +281,8 @@ async fn interact(world: &World, client: &Client, intent: &Intent, finish: Finis
 
 /// Calls the service of a part: it joins, and works. False if it could not.
 async fn work(world: &World, intent: &Intent, number: usize, transaction: &mut ActiveTransaction) -> bool {
-    let Some(service) = world.service(intent.parts[number].participant, intent.coordinator) else {
+    let turn = intent.number as usize + number;
+    let Some(service) = world.service(intent.parts[number].participant, intent.coordinator, turn) else {
         return false;
     };
     let Ok(Ok(branch)) = timeout(ENLIST_PATIENCE, service.joining.enlist(transaction.id())).await else {

@@ -70,6 +70,8 @@ pub enum Action {
     Overtake,
     /// The frame arrives twice.
     Duplicate,
+    /// Another instance of the resource votes yes, with its next frame, for the branches that the frame asks for.
+    StrayVote,
     /// Nothing gets through to or from the participant, and nobody is told.
     Cut,
     /// Nothing gets through to the coordinator.

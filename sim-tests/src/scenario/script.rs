@@ -59,6 +59,8 @@ pub struct FrameOrder {
     pub overtakes: bool,
     /// It arrives once more after this time.
     pub echo: Option<Duration>,
+    /// Another instance votes for the branches that it asks for.
+    pub strays: bool,
 }
 
 /// What is to become of the call at hand.
@@ -174,6 +176,7 @@ impl Script {
                 Action::Delay => frame.delay = fault.duration(),
                 Action::Overtake => (frame.delay, frame.overtakes) = (fault.duration(), true),
                 Action::Duplicate => frame.echo = Some(fault.duration()),
+                Action::StrayVote => frame.strays = true,
                 Action::LoseRequest => state.call.is_request_lost = true,
                 Action::LoseAnswer => state.call.is_answer_lost = true,
                 Action::DoubleRequest => state.call.is_doubled = true,
@@ -293,7 +296,7 @@ fn at_once(world: &World, fault: &ScriptedFault) {
         world.clocks.jump(number, by_ms);
     }
     if let Node::Participant(number) = node
-        && let Some(database) = world.database(number)
+        && let Some(database) = world.database(world.plan.participant_of(number))
     {
         mishap::happens(database, fault.action);
     }
@@ -361,7 +364,7 @@ async fn on_node(world: &Arc<World>, cluster: &Cluster, fault: &ScriptedFault) {
         Action::NoSlots | Action::ScanFails | Action::OtherStore | Action::OlderLife => {
             lasts().await;
             if let Node::Participant(number) = node
-                && let Some(database) = world.database(number)
+                && let Some(database) = world.database(world.plan.participant_of(number))
             {
                 mishap::is_over(database);
             }
