@@ -46,7 +46,7 @@ pub struct Wires {
     random: fastrand::Rng,
     per_mille: u32,
     sessions: u32,
-    /// By participant and direction: until when nothing gets through.
+    /// By the participant's node and the direction: until when nothing gets through.
     cuts: BTreeMap<(u8, Direction), Instant>,
 }
 
@@ -86,8 +86,14 @@ impl Wires {
         self.cuts.clear();
     }
 
-    fn cut_until(&self, participant: u8, direction: Direction) -> Option<Instant> {
-        self.cuts.get(&(participant, direction)).copied()
+    /// Whether this coordinator has told the participant to commit something. Then its log holds whose name it is: records
+    /// become durable in order.
+    pub fn is_in_earnest(&self, participant: u8, coordinator: u8) -> bool {
+        self.in_earnest.contains(&(participant, coordinator))
+    }
+
+    fn cut_until(&self, node: u8, direction: Direction) -> Option<Instant> {
+        self.cuts.get(&(node, direction)).copied()
     }
 }
 
@@ -260,7 +266,7 @@ impl Wire {
     }
 
     fn cut_until(&self, direction: Direction) -> Option<Instant> {
-        wires(&self.world).cut_until(self.participant, direction)
+        wires(&self.world).cut_until(self.node, direction)
     }
 }
 

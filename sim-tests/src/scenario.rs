@@ -16,6 +16,7 @@ mod mishap;
 mod point;
 mod script;
 mod sight;
+mod until;
 
 use std::path::{Path, PathBuf};
 

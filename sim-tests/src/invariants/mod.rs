@@ -56,7 +56,8 @@ pub fn all(plan: &Plan, intents: &[Intent]) -> Vec<Box<dyn Invariant>> {
         Box::new(books_balance::BooksBalance),
         Box::new(own_is_sound::OwnIsSound),
     ];
-    // An old copy of a directory has lost what it told, and mints again what it has minted, until a witness dials in.
+    // An old copy of a directory has lost what it told and whom it knew, and mints again what it has minted, until a witness
+    // dials in.
     if !plan.scenario.as_ref().is_some_and(|scenario| scenario.restores()) {
         all.push(Box::new(ids_are_unique::IdsAreUnique::default()));
         all.push(Box::new(log_keeps_what_it_told::LogKeepsWhatItTold::default()));

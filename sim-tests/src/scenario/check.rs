@@ -85,6 +85,9 @@ fn of_fault(scenario: &Scenario, fault: &ScriptedFault) -> Result<(), String> {
     if fault.action == Action::TakeOver && !is_of_the_standbys {
         return wrong("is done to c0, and needs `standby = true` in [cluster]");
     }
+    if !fault.until.is_empty() && !fault.action.may_wait() {
+        return wrong("has `until`, which is for kill, power-loss, pause and take-over");
+    }
     if (fault.action == Action::ClockJumps) != fault.by_ms.is_some() {
         return wrong("needs `by_ms` if it is `clock-jumps`, and only then");
     }

@@ -83,6 +83,11 @@ fn what_is_missing_or_not_there_is_told_with_the_line_of_its_part() {
         8,
         &["standby = true"],
     );
+    assert_refused(
+        &second("at_ms = 1\ndo = \"cut\"\nnode = \"p0\"\nuntil = [\"hello p0\"]"),
+        8,
+        &["`until`, which is for kill"],
+    );
     let more = "at_ms = 1\ndo = \"kill\"\nnode = \"p0\"\nrepeated = 2";
     assert_refused(&second(more), 8, &["names p2"]);
     assert_refused(
