@@ -48,6 +48,9 @@ pub struct Wires {
     sessions: u32,
     /// By the participant's node and the direction: until when nothing gets through.
     cuts: BTreeMap<(u8, Direction), Instant>,
+    strays: Strays,
+    /// Participants and the coordinators that have told them to commit something.
+    in_earnest: BTreeSet<(u8, u8)>,
 }
 
 /// What becomes of a frame.
@@ -73,6 +76,8 @@ impl Wires {
             per_mille: plan.link_per_mille,
             sessions: 0,
             cuts: BTreeMap::new(),
+            strays: Strays::new(),
+            in_earnest: BTreeSet::new(),
         }
     }
 
@@ -192,6 +197,12 @@ impl Wire {
             self.number,
             message,
         ));
+    }
+
+    fn is_told_to_commit(&self) {
+        let participant = self.world.plan.participant_of(self.node);
+        let pair = (participant, self.coordinator());
+        wires(&self.world).in_earnest.insert(pair);
     }
 
     fn welcome(&self, log: LogId) {

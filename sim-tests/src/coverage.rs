@@ -131,6 +131,7 @@ impl Coverage {
                 Fault::SameKeyAtOnce,
                 matches!(intent.style, Style::Keyed { at_once: 2.., .. }),
             );
+            hit(Fault::KeyExpired, intent.is_expired());
             hit(
                 Fault::KeyReused,
                 intent

@@ -101,12 +101,20 @@ faults! {
     VoteStrays,
     /// A store's promise expires.
     PromiseExpires,
+    /// For a while another store answers behind a database's name.
+    OtherStore,
+    /// For a while a database is an older life of itself.
+    OlderLife,
+    /// For a while a database is a copy that shows as prepared what it has committed.
+    RestoredCopy,
     /// An application counts other branches or operations than there were.
     Miscounts,
     /// A transaction is committed and aborted at once.
     CommitAndAbort,
     /// One key is used for two different requests.
     KeyReused,
+    /// An application asks under a key that has expired long ago.
+    KeyExpired,
     /// Several clients send the same request under one key at once.
     SameKeyAtOnce,
 }

@@ -33,7 +33,7 @@ use crate::intent::{Finish, Intent, Part, Style, Work};
 use crate::plan::{Fault, Plan};
 use crate::run::Verdict;
 use crate::trace::Node;
-use crate::workload::KEYS_EXPIRE_AT_MS;
+use crate::workload::{KEYS_EXPIRE_AT_MS, LONG_AGO_MS};
 
 /// A scenario, as it stands in its file.
 #[derive(Clone, Debug, Deserialize)]
@@ -329,7 +329,11 @@ impl TransactionOf {
             (Some(key), None) => Style::Keyed {
                 key: key.clone(),
                 at_once: self.at_once,
-                expires_at_ms: if self.is_key_expired { 1 } else { KEYS_EXPIRE_AT_MS },
+                expires_at_ms: if self.is_key_expired {
+                    LONG_AGO_MS
+                } else {
+                    KEYS_EXPIRE_AT_MS
+                },
             },
             (None, None) => Style::OneShot,
         };

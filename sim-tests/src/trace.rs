@@ -6,7 +6,7 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use handfast_ids::{BranchId, Epoch, LogId, TransactionId};
+use handfast_ids::{BranchId, Epoch, Generation, LogId, StoreId, TransactionId};
 
 use crate::plan::Fault;
 use crate::scenario::{Matter, Moment};
@@ -68,6 +68,8 @@ pub enum AckKind {
 #[allow(missing_docs)] // the words of the protocol
 pub enum Message {
     Hello {
+        store: StoreId,
+        generation: Generation,
         seen_epoch: Epoch,
         seen_lsn: u64,
     },
@@ -158,6 +160,8 @@ pub enum Event {
     Scripted(Option<Node>, String),
     /// Something goes to a disk: what, and the first LSN of the batch. Only noted for whoever reads the trace.
     Logged(Node, Moment, Vec<Matter>, u64),
+    /// The right store is back in the place of a copy that was too old.
+    PutRight(Node),
     /// No faults from here on.
     Healed,
     /// A session's connection number, and a message over it.
@@ -306,6 +310,7 @@ impl fmt::Display for Event {
                 }
                 Ok(())
             }
+            Event::PutRight(node) => write!(f, "{node:<3} the right store is back"),
             Event::Healed => f.write_str("    no more faults"),
             Event::Message(node, session, message) => write!(f, "{node:<3} #{session:<3} {message}"),
             Event::SessionOver(node, session) => write!(f, "{node:<3} #{session:<3} over"),
@@ -338,7 +343,9 @@ impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let branch = |transaction: &Transaction, branch: &BranchId| format!("{transaction}/{branch}");
         match self {
-            Message::Hello { seen_epoch, seen_lsn } => write!(f, "→ hello, seen {seen_epoch}:{seen_lsn}"),
+            Message::Hello {
+                seen_epoch, seen_lsn, ..
+            } => write!(f, "→ hello, seen {seen_epoch}:{seen_lsn}"),
             Message::Welcome { epoch, durable, .. } => write!(f, "← welcome {epoch}:{durable}"),
             Message::Durable { durable } => write!(f, "← durable {durable}"),
             Message::Enlist { transaction } => write!(f, "→ enlist {}", transaction),

@@ -26,6 +26,9 @@ const ENLIST_PATIENCE: Duration = Duration::from_millis(1500);
 /// Keys expire after any run: its clock begins somewhere in 2022. In Unix milliseconds.
 pub const KEYS_EXPIRE_AT_MS: u64 = (2024 - 1970) * 365 * 24 * 3_600_000;
 
+/// When an expired key has expired, in Unix milliseconds.
+pub const LONG_AGO_MS: u64 = 1;
+
 /// What the clients want under this plan.
 pub fn intents(plan: &Plan) -> Vec<Intent> {
     if let Some(scenario) = &plan.scenario {
@@ -61,10 +64,15 @@ fn intent(plan: &Plan, random: &mut fastrand::Rng, number: u32) -> Intent {
             } else {
                 1
             };
+            let has_expired = plan.has(Fault::KeyExpired) && random.u8(..10) == 0;
             Style::Keyed {
                 key: Intent::key_of(number),
                 at_once,
-                expires_at_ms: KEYS_EXPIRE_AT_MS,
+                expires_at_ms: if has_expired {
+                    LONG_AGO_MS
+                } else {
+                    KEYS_EXPIRE_AT_MS
+                },
             }
         }
     };

@@ -1,6 +1,6 @@
 //! Frames of the wire as messages of the trace.
 
-use handfast_ids::{BranchId, Epoch, LogId};
+use handfast_ids::{BranchId, Epoch, Generation, LogId, StoreId};
 use handfast_proto::v1;
 use tonic::Status;
 
@@ -32,6 +32,8 @@ impl Frame for v1::SessionRequest {
             let newest = hello.seen.iter().max_by_key(|seen| (seen.epoch, seen.lsn));
             let (epoch, seen_lsn) = newest.map_or((0, 0), |seen| (seen.epoch, seen.lsn));
             wire.record(Message::Hello {
+                store: StoreId::from_slice(&hello.store_id).unwrap_or(StoreId(0)),
+                generation: Generation(hello.generation),
                 seen_epoch: Epoch(epoch),
                 seen_lsn,
             });
@@ -136,6 +138,9 @@ impl Frame for Result<v1::SessionResponse, Status> {
         }
         for told in &frame.decisions {
             let (transaction, branch) = (wire.transaction(&told.transaction_id), BranchId(told.branch));
+            if told.kind() == v1::DecisionKind::Commit {
+                wire.is_told_to_commit();
+            }
             wire.record(Message::Decision {
                 transaction,
                 branch,

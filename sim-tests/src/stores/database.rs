@@ -6,7 +6,7 @@
 //!   that finds nothing leaves a fence, whichever instance is told of it, so late work can only end in rollback.
 //! - *two instances*: each finishes what the other has prepared, and shows it in its scans.
 //! - *a promise that expires*: the coordinator decides no commit near its end; after it, the store says hazard.
-//! - *slow work, votes against, nothing to do*: as the operation says.
+//! - *slow work, slow decisions, votes against, nothing to do*: as the operation says.
 
 mod hands;
 
@@ -48,6 +48,8 @@ struct State {
     /// Interactive work of the newest sessions.
     open: BTreeMap<BranchKey, OpenWork>,
     hindrance: Hindrance,
+    /// What the right store knows of the branches that a copy in its place shows as prepared.
+    restored: BTreeMap<BranchKey, Option<Branch>>,
 }
 
 #[derive(Clone, Debug)]
@@ -76,6 +78,9 @@ struct OpenWork {
     operation: Operation,
     operations: u64,
 }
+
+/// By how much quicker a decision is carried out than its work was prepared.
+const PREPARED_TO_FINISHED: u64 = 20;
 
 impl Database {
     /// An empty store.
@@ -106,10 +111,24 @@ impl Database {
         }
     }
 
+    /// How long a decision on a branch takes: as slow work is prepared slowly, so it is finished slowly.
+    fn slowness(&self, branch: BranchKey) -> Option<Duration> {
+        let Some(Branch::Prepared { operation, .. }) = self.state().branches.get(&branch).cloned() else {
+            return None;
+        };
+        let pause = Duration::from_millis(u64::from(operation.slow_ms) / PREPARED_TO_FINISHED);
+        (!pause.is_zero()).then_some(pause)
+    }
+
     /// How many branches are prepared.
     pub fn prepared(&self) -> usize {
         let is_prepared = |branch: &&Branch| matches!(branch, Branch::Prepared { .. });
         self.state().branches.values().filter(is_prepared).count()
+    }
+
+    /// Whether a copy is in its place that shows as prepared what it has committed.
+    pub fn is_restored(&self) -> bool {
+        !self.state().restored.is_empty()
     }
 
     /// How many markers and fences are left.
@@ -339,6 +358,9 @@ impl Resource for Speaker {
     }
 
     async fn finish(&self, branch: BranchKey, decision: Decision) -> Result<Completion, ResourceError> {
+        if let Some(pause) = self.database.slowness(branch) {
+            sleep(pause).await;
+        }
         Ok(self.database.state().finish(branch, decision))
     }
 
