@@ -65,7 +65,7 @@ pub async fn coordinator(world: Arc<World>, number: u8) {
         return std::future::pending().await;
     };
     let disk = machine.mount();
-    let why = match serve(&world, number, disk).await {
+    let why = match Box::pin(serve(&world, number, disk)).await {
         Ok(()) => "drained".to_owned(),
         Err(error) => format!("{:?}: {}", error.kind, error.message),
     };
@@ -90,7 +90,14 @@ async fn serve(world: &World, number: u8, disk: SimDisk) -> Result<(), Error> {
     let listener = Listener::bind(listens_at(number)).await.map_err(unbound)?;
     let history = settings.limits.history;
     let ready = || world.starts_to_serve(number);
-    service::run(disk, |_, _| MemoryIndex::new(history), settings, listener, ready).await
+    Box::pin(service::run(
+        disk,
+        |_, _| MemoryIndex::new(history),
+        settings,
+        listener,
+        ready,
+    ))
+    .await
 }
 
 /// A second process on a coordinator's directory: it must be refused.
@@ -115,10 +122,12 @@ pub async fn second_coordinator(world: Arc<World>, number: u8) {
 pub async fn participant(world: Arc<World>, number: u8) {
     let node = Node::Participant(number);
     world.record(&Event::Started(node));
-    let ended = match (world.database(number).cloned(), world.register().cloned()) {
-        (Some(database), _) => speak(&world, number, &database).await,
-        (None, Some(register)) => keep_own(&world, number, register).await,
-        (None, None) => keep(&world, number).await,
+    world.participant_runs_here(number);
+    let database = world.database(world.plan.participant_of(number)).cloned();
+    let ended = match (database, world.register().cloned()) {
+        (Some(database), _) => Box::pin(speak(&world, number, &database)).await,
+        (None, Some(register)) => Box::pin(keep_own(&world, number, register)).await,
+        (None, None) => Box::pin(keep(&world, number)).await,
     };
     let why = match ended {
         Ok(()) => "shut down".to_owned(),
@@ -136,7 +145,7 @@ async fn keep(world: &World, number: u8) -> Result<(), ParticipantError> {
     let ledger = Ledger::default();
     let participant = journaled(world, number)?.staged_on(ledger.clone(), disk).await?;
     world.ledger_starts(number, ledger);
-    participant.run(std::future::pending()).await
+    Box::pin(participant.run(std::future::pending())).await
 }
 
 /// Somebody's own service in a ledger's place.
@@ -188,7 +197,7 @@ async fn speak(world: &Arc<World>, number: u8, database: &Database) -> Result<()
         let participant = builder(world, number, coordinator)?.resource(speaker.clone());
         let joining = participant.handle();
         world.serve(number, coordinator, Service { joining, speaker });
-        all.push(participant.run(std::future::pending()));
+        all.push(Box::pin(participant.run(std::future::pending())));
     }
     futures_util::future::try_join_all(all).await.map(drop)
 }

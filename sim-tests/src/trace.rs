@@ -3,11 +3,12 @@
 //! Two runs of a seed are the same if their hashes are.
 
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use handfast_ids::{BranchId, Epoch, Generation, LogId, StoreId, TransactionId};
 
+use crate::digest::Digest;
 use crate::plan::Fault;
 use crate::scenario::{Matter, Moment};
 
@@ -183,7 +184,7 @@ pub enum Event {
 /// The running hash, and the lines if somebody wants to read them.
 #[derive(Debug)]
 pub struct Trace {
-    hasher: DefaultHasher,
+    digest: Digest,
     events: u64,
     lines: Option<Vec<(Duration, Event)>>,
 }
@@ -192,7 +193,7 @@ impl Trace {
     /// An empty trace, kept if `is_kept`.
     pub fn new(is_kept: bool) -> Self {
         Trace {
-            hasher: DefaultHasher::new(),
+            digest: Digest::default(),
             events: 0,
             lines: is_kept.then(Vec::new),
         }
@@ -200,7 +201,7 @@ impl Trace {
 
     /// Takes an event.
     pub fn take(&mut self, at: Duration, event: &Event) {
-        (at, event).hash(&mut self.hasher);
+        (at, event).hash(&mut self.digest);
         self.events += 1;
         if let Some(lines) = &mut self.lines {
             lines.push((at, event.clone()));
@@ -216,7 +217,7 @@ impl Trace {
 
     /// The hash so far.
     pub fn hash(&self) -> u64 {
-        self.hasher.finish()
+        self.digest.finish()
     }
 
     /// Whether the events are kept.

@@ -173,10 +173,11 @@ pub async fn run(world: &World, number: u8) {
             sleep(Duration::from_millis(intent.pause_ms)).await;
             world.record(&Event::Begun(Node::Client(number), intent.number));
             let client = &clients[usize::from(intent.coordinator)];
+            let pursued = Box::pin(pursue(world, client, intent));
             if intent.does_not_wait {
                 under_way.push(pursued);
             } else if intent.is_watched {
-                join(pursue(world, client, intent), spy::look(world, client, intent)).await;
+                join(pursued, Box::pin(spy::look(world, client, intent))).await;
             } else {
                 pursued.await;
             }
@@ -215,16 +216,18 @@ async fn pursue(world: &World, client: &Client, intent: &Intent) {
             expires_at_ms,
         } => {
             let request = one_shot(world, intent).key(Key::expiring_at_ms(key.clone(), *expires_at_ms));
-            let ask = || async {
-                tell(
-                    world,
-                    intent,
-                    client.execute_until_known(request.clone(), KEYED_PATIENCE).await,
-                );
+            let ask = || {
+                Box::pin(async {
+                    tell(
+                        world,
+                        intent,
+                        client.execute_until_known(request.clone(), KEYED_PATIENCE).await,
+                    );
+                })
             };
             join_all((0..*at_once).map(|_| ask())).await;
         }
-        Style::Interactive(finish) => interact(world, client, intent, *finish).await,
+        Style::Interactive(finish) => Box::pin(interact(world, client, intent, *finish)).await,
     }
 }
 
@@ -270,7 +273,11 @@ async fn interact(world: &World, client: &Client, intent: &Intent, finish: Finis
         Finish::Commit => tell(world, intent, transaction.commit(wait(intent)).await),
         Finish::Abort => tell(world, intent, transaction.abort().await),
         Finish::CommitAndAbort => {
-            let (committed, aborted) = join(transaction.commit(wait(intent)), transaction.abort()).await;
+            let (committed, aborted) = join(
+                Box::pin(transaction.commit(wait(intent))),
+                Box::pin(transaction.abort()),
+            )
+            .await;
             tell(world, intent, committed);
             tell(world, intent, aborted);
         }
