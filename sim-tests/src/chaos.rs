@@ -7,13 +7,15 @@
 //! - *a link that is cut in one direction or both, and tells nobody*: each side notices by the other's silence, and holds
 //!   back nothing of anybody else meanwhile. What was under way arrives when the link heals, if somebody still listens.
 //! - *a peer that is gone without a reset*: the same.
+//! - *a vote by an instance that was not asked*: it counts for nothing.
 //! - *requests and answers that are late or lost*: the outcome is unknown to the client, and asking again under the same
 //!   key or id is safe. Only such requests are doubled.
 
 mod messages;
+mod strays;
 mod way;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
@@ -26,6 +28,7 @@ use crate::plan::{Fault, Plan};
 use crate::random;
 use crate::trace::{Event, Node, Transaction};
 use crate::world::World;
+use strays::Strays;
 use way::Way;
 
 /// The way that frames take.
@@ -43,8 +46,11 @@ pub struct Wires {
     random: fastrand::Rng,
     per_mille: u32,
     sessions: u32,
-    /// By participant and direction: until when nothing gets through.
+    /// By the participant's node and the direction: until when nothing gets through.
     cuts: BTreeMap<(u8, Direction), Instant>,
+    strays: Strays,
+    /// Participants and the coordinators that have told them to commit something.
+    in_earnest: BTreeSet<(u8, u8)>,
 }
 
 /// What becomes of a frame.
@@ -58,6 +64,8 @@ struct FrameFate {
     overtakes: bool,
     /// It arrives once more after this time.
     echo: Option<Duration>,
+    /// Another instance votes for the branches that it asks for.
+    strays: bool,
 }
 
 impl Wires {
@@ -68,12 +76,14 @@ impl Wires {
             per_mille: plan.link_per_mille,
             sessions: 0,
             cuts: BTreeMap::new(),
+            strays: Strays::new(),
+            in_earnest: BTreeSet::new(),
         }
     }
 
-    /// Nothing gets through to or from a participant for a while.
-    pub fn cut(&mut self, participant: u8, direction: Direction, duration: Duration) {
-        self.cuts.insert((participant, direction), now() + duration);
+    /// Nothing gets through to or from a participant's node for a while.
+    pub fn cut(&mut self, node: u8, direction: Direction, duration: Duration) {
+        self.cuts.insert((node, direction), now() + duration);
     }
 
     /// Everything gets through.
@@ -81,8 +91,14 @@ impl Wires {
         self.cuts.clear();
     }
 
-    fn cut_until(&self, participant: u8, direction: Direction) -> Option<Instant> {
-        self.cuts.get(&(participant, direction)).copied()
+    /// Whether this coordinator has told the participant to commit something. Then its log holds whose name it is: records
+    /// become durable in order.
+    pub fn is_in_earnest(&self, participant: u8, coordinator: u8) -> bool {
+        self.in_earnest.contains(&(participant, coordinator))
+    }
+
+    fn cut_until(&self, node: u8, direction: Direction) -> Option<Instant> {
+        self.cuts.get(&(node, direction)).copied()
     }
 }
 
@@ -97,8 +113,9 @@ impl Chaos {
 }
 
 impl Network for Chaos {
-    fn session(&self, resource: &ResourceName) -> Box<dyn Session> {
-        let participant = participant_of(resource);
+    fn session(&self, _resource: &ResourceName) -> Box<dyn Session> {
+        let node = self.0.participant_here();
+        let node = node.expect("only participants' processes dial");
         let number = {
             let mut wires = wires(&self.0);
             wires.sessions += 1;
@@ -107,7 +124,7 @@ impl Network for Chaos {
         let coordinator = Arc::new(AtomicU8::new(NOBODY));
         Box::new(Wire {
             world: self.0.clone(),
-            participant,
+            node,
             number,
             coordinator,
         })
@@ -150,11 +167,15 @@ impl Network for Chaos {
 #[derive(Clone)]
 struct Wire {
     world: Arc<World>,
-    participant: u8,
+    /// Whose process has dialed.
+    node: u8,
     number: u32,
     /// Whose session it is, once it was welcomed.
     coordinator: Arc<AtomicU8>,
 }
+
+/// How many frames of prepares go by for one that another instance votes for.
+const STRAYS_ONE_IN: u8 = 4;
 
 /// No coordinator has this number.
 const NOBODY: u8 = u8::MAX;
@@ -172,10 +193,16 @@ impl Session for Wire {
 impl Wire {
     fn record(&self, message: crate::trace::Message) {
         self.world.record(&Event::Message(
-            Node::Participant(self.participant),
+            Node::Participant(self.node),
             self.number,
             message,
         ));
+    }
+
+    fn is_told_to_commit(&self) {
+        let participant = self.world.plan.participant_of(self.node);
+        let pair = (participant, self.coordinator());
+        wires(&self.world).in_earnest.insert(pair);
     }
 
     fn welcome(&self, log: LogId) {
@@ -186,9 +213,13 @@ impl Wire {
     fn transaction(&self, id: &[u8]) -> Transaction {
         let id = TransactionId::from_slice(id).unwrap_or(TransactionId::ZERO);
         Transaction {
-            coordinator: self.coordinator.load(Ordering::Relaxed),
+            coordinator: self.coordinator(),
             id,
         }
+    }
+
+    fn coordinator(&self) -> u8 {
+        self.coordinator.load(Ordering::Relaxed)
     }
 
     fn transaction_of(&self, log: LogId, id: &[u8]) -> Transaction {
@@ -199,10 +230,8 @@ impl Wire {
     }
 
     fn over(&self) {
-        self.world.record(&Event::SessionOver(
-            Node::Participant(self.participant),
-            self.number,
-        ));
+        self.world
+            .record(&Event::SessionOver(Node::Participant(self.node), self.number));
     }
 
     fn fate(&self) -> FrameFate {
@@ -214,6 +243,7 @@ impl Wire {
             overtakes: happens(Fault::FrameOvertakes),
             again_after: Duration::ZERO,
             echo: None,
+            strays: self.world.may(Fault::VoteStrays) && wires(&self.world).random.u8(..STRAYS_ONE_IN) == 0,
         };
         if fate.is_doubled {
             fate.again_after = Duration::from_millis(wires(&self.world).random.u64(..300));
@@ -230,6 +260,7 @@ impl Wire {
                 again_after: Duration::ZERO,
                 overtakes: order.overtakes,
                 echo: order.echo,
+                strays: order.strays,
             };
         }
         fate
@@ -239,14 +270,14 @@ impl Wire {
         self.world.may(Fault::SilentDeath) && wires(&self.world).random.bool() && {
             self.world.record(&Event::Injected(
                 Fault::SilentDeath,
-                Some(Node::Participant(self.participant)),
+                Some(Node::Participant(self.node)),
             ));
             true
         }
     }
 
     fn cut_until(&self, direction: Direction) -> Option<Instant> {
-        wires(&self.world).cut_until(self.participant, direction)
+        wires(&self.world).cut_until(self.node, direction)
     }
 }
 
@@ -275,14 +306,6 @@ fn wires(world: &World) -> MutexGuard<'_, Wires> {
 /// The stable name of a participant.
 pub fn resource_name(participant: u8) -> String {
     format!("store-{participant}")
-}
-
-fn participant_of(resource: &ResourceName) -> u8 {
-    let number = resource
-        .as_str()
-        .strip_prefix("store-")
-        .and_then(|number| number.parse().ok());
-    number.expect("every participant of a run is named by `resource_name`")
 }
 
 #[allow(clippy::disallowed_methods)] // this is the simulator: its clock is virtual

@@ -53,7 +53,7 @@ impl Cluster {
         let mut nodes = BTreeMap::new();
         let plan = &world.plan;
         let coordinators = (0..plan.coordinator_nodes()).map(Node::Coordinator);
-        let participants = (0..plan.participants()).map(Node::Participant);
+        let participants = (0..plan.participant_nodes()).map(Node::Participant);
         for node in coordinators
             .chain(participants)
             .chain((0..plan.clients).map(Node::Client))
@@ -202,10 +202,11 @@ fn build(world: &Arc<World>, node: Node) -> NodeHandle {
         .init(move || {
             let world = world.clone();
             async move {
+                // In boxes, because the simulator moves a task several times before it runs, and these are large.
                 match node {
-                    Node::Coordinator(number) => processes::coordinator(world, number).await,
-                    Node::Participant(number) => processes::participant(world, number).await,
-                    Node::Client(number) => processes::client(world, number).await,
+                    Node::Coordinator(number) => Box::pin(processes::coordinator(world, number)).await,
+                    Node::Participant(number) => Box::pin(processes::participant(world, number)).await,
+                    Node::Client(number) => Box::pin(processes::client(world, number)).await,
                 }
             }
         })

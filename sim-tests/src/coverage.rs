@@ -92,7 +92,14 @@ impl Coverage {
             }
             Event::SessionOver(node, _) => {
                 for branch in self.unfinished.get(node).cloned().unwrap_or_default() {
-                    self.hit(*node, branch, Trigger::SessionOver);
+                    let is_open = self
+                        .branches
+                        .get(&branch)
+                        .is_some_and(|state| !is_finished(*state));
+                    // Otherwise another instance has finished it.
+                    if is_open {
+                        self.hit(*node, branch, Trigger::SessionOver);
+                    }
                 }
             }
             _ => {}
@@ -124,6 +131,7 @@ impl Coverage {
                 Fault::SameKeyAtOnce,
                 matches!(intent.style, Style::Keyed { at_once: 2.., .. }),
             );
+            hit(Fault::KeyExpired, intent.is_expired());
             hit(
                 Fault::KeyReused,
                 intent

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::workload::LONG_AGO_MS;
+
 /// One thing that an application wants done, whatever it takes.
 #[derive(Clone, Debug)]
 pub struct Intent {
@@ -146,6 +148,11 @@ impl Intent {
     /// Whether some store is asked to refuse, so that it must not commit.
     pub fn must_abort(&self) -> bool {
         self.parts.iter().any(|part| part.work == Work::Refuse)
+    }
+
+    /// Whether it is asked for under a key that has expired.
+    pub fn is_expired(&self) -> bool {
+        matches!(self.style, Style::Keyed { expires_at_ms, .. } if expires_at_ms == LONG_AGO_MS)
     }
 
     /// The key that an intent of this number has of its own.

@@ -21,6 +21,8 @@ pub mod commands;
 #[cfg(madsim)]
 pub mod coverage;
 #[cfg(madsim)]
+mod digest;
+#[cfg(madsim)]
 pub mod disk;
 #[cfg(madsim)]
 pub mod intent;

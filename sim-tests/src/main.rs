@@ -3,6 +3,10 @@
 use clap::Parser;
 use handfast_sim::model::ModelArgs;
 
+/// A run makes and drops many small things.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Handfast under scrutiny.
 ///
 /// All but `model` run the real programs in a simulated world, and exist only in the build that `cargo sim` makes.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use handfast_wal::{Report, SegmentReport, Tail};
 use madsim::time::{Instant, sleep};
 
 use crate::chaos::Direction;
@@ -10,6 +11,7 @@ use crate::cluster::{Cluster, Death};
 use crate::disk::{Kept, Machine};
 use crate::plan::Fault;
 use crate::random;
+use crate::stores::database::Hand;
 use crate::trace::{Event, Node};
 use crate::world::World;
 
@@ -41,6 +43,9 @@ const STROKES: &[Fault] = &[
     Fault::LinkCut,
     Fault::LinkCutOut,
     Fault::LinkCutIn,
+    Fault::OtherStore,
+    Fault::OlderLife,
+    Fault::RestoredCopy,
 ];
 
 /// Strikes until the clients are done, or for as long as it may.
@@ -82,7 +87,7 @@ impl Stroke {
     fn strike(mut self, fault: Fault) {
         let plan = &self.world.plan;
         let coordinator = Node::Coordinator(self.world.active(self.random.u8(..plan.coordinators)));
-        let participant = Node::Participant(self.random.u8(..plan.participants()));
+        let participant = Node::Participant(self.random.u8(..plan.participant_nodes()));
         let client = Node::Client(self.random.u8(..plan.clients));
         let with_disk = match self.random.bool() {
             true => coordinator,
@@ -105,6 +110,8 @@ impl Stroke {
             Fault::LinkCut => self.cut(fault, participant, &[Direction::Out, Direction::In]),
             Fault::LinkCutOut => self.cut(fault, participant, &[Direction::Out]),
             Fault::LinkCutIn => self.cut(fault, participant, &[Direction::In]),
+            Fault::OtherStore | Fault::OlderLife => self.disguise(fault, participant),
+            Fault::RestoredCopy => self.restore(participant),
             _ => self.spoil_disk(fault, with_disk),
         }
     }
@@ -208,22 +215,78 @@ impl Stroke {
         };
         self.cluster.take_away(node);
         self.tell(Fault::BitFlips, node);
-        let flip = machine.flip_bit(is_covered);
-        self.world.record(&Event::Flipped(
-            node,
-            flip.as_ref().map(|flip| (flip.file.clone(), flip.bit as u64)),
-        ));
         let (world, duration) = (
             self.world.clone(),
             Duration::from_millis(self.random.u64(100..800)),
         );
         world.clone().spawn(async move {
+            let sound = handfast_wal::verify(&machine.mount()).await;
+            let flip = machine.flip_bit(is_covered);
+            let place = flip.as_ref().map(|flip| (flip.file.clone(), flip.bit as u64));
+            world.record(&Event::Flipped(node, place));
             if let Some(flip) = flip {
-                verify(&world, &machine, node).await;
+                verify(&world, &machine, node, sound.as_ref().ok()).await;
                 machine.flip_back(&flip);
             }
             sleep(duration).await;
             self.cluster.bring_back(node);
+        });
+    }
+
+    /// Behind the name of a database stands something else, and its process has to dial anew.
+    fn disguise(mut self, fault: Fault, node: Node) {
+        let Node::Participant(number) = node else { return };
+        let participant = self.world.plan.participant_of(number);
+        let Some(database) = self.world.database(participant).cloned() else {
+            return;
+        };
+        if !self.cluster.is_up(node) || !self.is_in_earnest(participant) {
+            return;
+        }
+        self.tell(fault, node);
+        database.hinder(|hindrance| match fault {
+            Fault::OtherStore => hindrance.is_another = true,
+            _ => hindrance.is_older = true,
+        });
+        self.cluster.kill(node, Death::Process);
+        let (cluster, duration) = (self.cluster.clone(), self.random.u64(10..500));
+        self.world.spawn(async move {
+            sleep(Duration::from_millis(duration)).await;
+            cluster.restart(node);
+        });
+        self.then(3000, move |_| {
+            database.hinder(|hindrance| (hindrance.is_another, hindrance.is_older) = (false, false));
+        });
+    }
+
+    /// Otherwise a coordinator that has never known the name, or has lost it in a crash, takes whoever comes for its owner.
+    fn is_in_earnest(&self, participant: u8) -> bool {
+        let wires = self
+            .world
+            .wires
+            .lock()
+            .expect("nothing panics while it holds this lock");
+        (0..self.world.plan.coordinators).all(|coordinator| wires.is_in_earnest(participant, coordinator))
+    }
+
+    /// A database is restored from a copy that is too old, takes no new promises, and is put right by its operator: nothing that
+    /// had ended may have been decided anew meanwhile.
+    fn restore(mut self, node: Node) {
+        let Node::Participant(number) = node else { return };
+        let participant = self.world.plan.participant_of(number);
+        let Some(database) = self.world.database(participant).cloned() else {
+            return;
+        };
+        if database.is_restored() {
+            return;
+        }
+        self.tell(Fault::RestoredCopy, node);
+        database.by_hand(Hand::Resurrect);
+        database.hinder(|hindrance| hindrance.has_no_slots = true);
+        self.then(4000, move |stroke| {
+            database.by_hand(Hand::PutRight);
+            database.hinder(|hindrance| hindrance.has_no_slots = false);
+            stroke.world.record(&Event::PutRight(node));
         });
     }
 
@@ -247,19 +310,24 @@ fn is_covered(name: &str) -> bool {
     name == "LOG" || name.starts_with("segment-") || name.starts_with("checkpoint-") && name.ends_with(".ckp")
 }
 
-/// The log must see the flipped bit, unless it is where an interrupted write is cut off anyway.
-async fn verify(world: &World, machine: &Machine, node: Node) {
-    let torn = |report: &handfast_wal::Report| {
-        report
-            .segments
-            .iter()
-            .any(|segment| matches!(segment.tail, handfast_wal::Tail::Torn { .. }))
+/// The log must see the flipped bit. Where an interrupted write is cut off it may be taken for a part of that, and so may the
+/// last batch; what is in front of those was acknowledged, and stops the start.
+async fn verify(world: &World, machine: &Machine, node: Node, before: Option<&Report>) {
+    let Ok(report) = handfast_wal::verify(&machine.mount()).await else {
+        return;
     };
-    match handfast_wal::verify(&machine.mount()).await {
-        Ok(report) if report.problems.is_empty() && !torn(&report) => {
-            world.violated(format!("a flipped bit in the log of {node} goes unnoticed"));
-        }
-        Ok(_) | Err(_) => {}
+    if !report.is_sound() {
+        return;
+    }
+    let is_torn = |segment: &SegmentReport| matches!(segment.tail, Tail::Torn { .. });
+    let frames = |report: &Report| report.segments.iter().map(|segment| segment.frames).sum::<u64>();
+    if !report.segments.iter().any(is_torn) {
+        world.violated(format!("a flipped bit in the log of {node} goes unnoticed"));
+    } else if before.is_some_and(|before| before.is_sound() && frames(&report) + 1 < frames(before)) {
+        world.violated(format!(
+            "a flipped bit in the log of {node} is taken for an interrupted write, and {} batches are cut",
+            before.map_or(0, frames) - frames(&report)
+        ));
     }
 }
 

@@ -11,7 +11,7 @@ use handfast_proto::v1;
 use crate::intent::Intent;
 use crate::invariants::{self, Invariant};
 use crate::own::{Running, Tag};
-use crate::plan::Plan;
+use crate::plan::{Fault, Plan};
 use crate::trace::{AckKind, Event, Message, Told, Transaction};
 use crate::world::World;
 
@@ -34,6 +34,8 @@ pub struct Knowledge {
     pub deviated: BTreeSet<Transaction>,
     /// A store was told that what it holds as prepared is forgotten: it keeps it for an operator.
     pub has_forgotten: bool,
+    /// Stores in whose place a copy stands that is too old. What they are told of it says nothing of the right ones.
+    copies: u32,
 }
 
 /// What a store has done for a part of an intent, in one transaction.
@@ -150,8 +152,11 @@ impl Knowledge {
                 self.deviated.insert(*transaction);
             }
             Event::Message(_, _, Message::Answer { answer, .. }) => {
-                self.has_forgotten |= *answer == i32::from(v1::AnswerKind::Forgotten);
+                // Whoever holds what is forgotten asks again, so nothing is missed by not listening for a while.
+                self.has_forgotten |= self.copies == 0 && *answer == i32::from(v1::AnswerKind::Forgotten);
             }
+            Event::Injected(Fault::RestoredCopy, _) => self.copies += 1,
+            Event::PutRight(_) => self.copies -= 1,
             _ => {}
         }
     }

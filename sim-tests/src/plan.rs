@@ -97,14 +97,24 @@ faults! {
     SlowPrepare,
     /// Work goes on in a store after the session that asked for it is lost.
     LateWork,
+    /// An instance votes yes for a branch that another instance of its resource was asked for.
+    VoteStrays,
     /// A store's promise expires.
     PromiseExpires,
+    /// For a while another store answers behind a database's name.
+    OtherStore,
+    /// For a while a database is an older life of itself.
+    OlderLife,
+    /// For a while a database is a copy that shows as prepared what it has committed.
+    RestoredCopy,
     /// An application counts other branches or operations than there were.
     Miscounts,
     /// A transaction is committed and aborted at once.
     CommitAndAbort,
     /// One key is used for two different requests.
     KeyReused,
+    /// An application asks under a key that has expired long ago.
+    KeyExpired,
     /// Several clients send the same request under one key at once.
     SameKeyAtOnce,
 }
@@ -122,6 +132,8 @@ pub struct Plan {
     pub ledgers: u8,
     /// Participants that keep promises by themselves.
     pub databases: u8,
+    /// How many of the databases, from the first on, have a second process that speaks for them.
+    pub second_instances: u8,
     /// Clients.
     pub clients: u8,
     /// Intents of all clients together.
@@ -160,12 +172,18 @@ impl Plan {
             .collect();
         let ledgers = random.u8(1..=3);
         let coordinators = if random.u8(..6) == 0 { 2 } else { 1 };
+        let databases = random.u8((3 - ledgers)..=2).max(u8::from(ledgers == 1));
         Plan {
             seed,
             coordinators,
             has_standby: coordinators == 1 && faults.contains(&Fault::StandbyTakesOver),
             ledgers,
-            databases: random.u8((3 - ledgers)..=2).max(u8::from(ledgers == 1)),
+            databases,
+            second_instances: if random.u8(..3) == 0 {
+                random.u8(..=databases)
+            } else {
+                0
+            },
             clients: random.u8(2..=6),
             intents,
             accounts: random.u8(1..=8),
@@ -203,6 +221,28 @@ impl Plan {
     /// Participants of both kinds.
     pub fn participants(&self) -> u8 {
         self.ledgers + self.databases
+    }
+
+    /// Nodes that take part: one for each participant, then the second ones of the databases that have two.
+    pub fn participant_nodes(&self) -> u8 {
+        self.participants() + self.second_instances
+    }
+
+    /// Which participant a node speaks for.
+    pub fn participant_of(&self, node: u8) -> u8 {
+        match node.checked_sub(self.participants()) {
+            Some(second) => self.ledgers + second,
+            None => node,
+        }
+    }
+
+    /// The nodes that speak for a participant.
+    pub fn instances_of(&self, participant: u8) -> impl Iterator<Item = u8> + use<> {
+        let second = participant
+            .checked_sub(self.ledgers)
+            .filter(|database| *database < self.second_instances)
+            .map(|database| self.participants() + database);
+        std::iter::once(participant).chain(second)
     }
 }
 

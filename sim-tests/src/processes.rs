@@ -17,7 +17,7 @@ use crate::chaos::resource_name;
 use crate::disk::SimDisk;
 use crate::own::{Register, Site};
 use crate::plan::Fault;
-use crate::stores::database::Database;
+use crate::stores::database::{Database, Voice};
 use crate::stores::ledger::Ledger;
 use crate::trace::{Event, Node};
 use crate::world::{Service, World};
@@ -65,7 +65,7 @@ pub async fn coordinator(world: Arc<World>, number: u8) {
         return std::future::pending().await;
     };
     let disk = machine.mount();
-    let why = match serve(&world, number, disk).await {
+    let why = match Box::pin(serve(&world, number, disk)).await {
         Ok(()) => "drained".to_owned(),
         Err(error) => format!("{:?}: {}", error.kind, error.message),
     };
@@ -90,7 +90,14 @@ async fn serve(world: &World, number: u8, disk: SimDisk) -> Result<(), Error> {
     let listener = Listener::bind(listens_at(number)).await.map_err(unbound)?;
     let history = settings.limits.history;
     let ready = || world.starts_to_serve(number);
-    service::run(disk, |_, _| MemoryIndex::new(history), settings, listener, ready).await
+    Box::pin(service::run(
+        disk,
+        |_, _| MemoryIndex::new(history),
+        settings,
+        listener,
+        ready,
+    ))
+    .await
 }
 
 /// A second process on a coordinator's directory: it must be refused.
@@ -111,14 +118,16 @@ pub async fn second_coordinator(world: Arc<World>, number: u8) {
     }
 }
 
-/// A participant's process.
+/// A participant's process. Several may speak for one database.
 pub async fn participant(world: Arc<World>, number: u8) {
     let node = Node::Participant(number);
     world.record(&Event::Started(node));
-    let ended = match (world.database(number).cloned(), world.register().cloned()) {
-        (Some(database), _) => speak(&world, number, &database).await,
-        (None, Some(register)) => keep_own(&world, number, register).await,
-        (None, None) => keep(&world, number).await,
+    world.participant_runs_here(number);
+    let database = world.database(world.plan.participant_of(number)).cloned();
+    let ended = match (database, world.register().cloned()) {
+        (Some(database), _) => Box::pin(speak(&world, number, &database)).await,
+        (None, Some(register)) => Box::pin(keep_own(&world, number, register)).await,
+        (None, None) => Box::pin(keep(&world, number)).await,
     };
     let why = match ended {
         Ok(()) => "shut down".to_owned(),
@@ -136,7 +145,7 @@ async fn keep(world: &World, number: u8) -> Result<(), ParticipantError> {
     let ledger = Ledger::default();
     let participant = journaled(world, number)?.staged_on(ledger.clone(), disk).await?;
     world.ledger_starts(number, ledger);
-    participant.run(std::future::pending()).await
+    Box::pin(participant.run(std::future::pending())).await
 }
 
 /// Somebody's own service in a ledger's place.
@@ -173,16 +182,22 @@ fn journaled(world: &World, number: u8) -> Result<Builder, ParticipantError> {
     Ok(builder(world, number, number % world.plan.coordinators)?.journal_options(journal))
 }
 
-/// A process speaks for a database at every coordinator.
+/// A process speaks for a database at every coordinator. It is one instance of it; there may be another one.
 async fn speak(world: &Arc<World>, number: u8, database: &Database) -> Result<(), ParticipantError> {
     let work_survives = world.plan.has(Fault::LateWork);
     let mut all = Vec::new();
     for coordinator in 0..world.plan.coordinators {
-        let speaker = database.speaker(coordinator, work_survives);
+        let speaker = database.speaker(
+            Voice {
+                node: number,
+                coordinator,
+            },
+            work_survives,
+        );
         let participant = builder(world, number, coordinator)?.resource(speaker.clone());
         let joining = participant.handle();
         world.serve(number, coordinator, Service { joining, speaker });
-        all.push(participant.run(std::future::pending()));
+        all.push(Box::pin(participant.run(std::future::pending())));
     }
     futures_util::future::try_join_all(all).await.map(drop)
 }
@@ -194,7 +209,8 @@ fn builder(world: &World, number: u8, coordinator: u8) -> Result<Builder, Partic
         backoff_longest: Duration::from_millis(800),
         goodbye_timeout: Duration::from_millis(500),
     };
-    let builder = Participant::builder(&resource_name(number), addresses(world, coordinator))?;
+    let resource = resource_name(world.plan.participant_of(number));
+    let builder = Participant::builder(&resource, addresses(world, coordinator))?;
     Ok(builder.session_options(options))
 }
 

@@ -16,6 +16,7 @@ mod mishap;
 mod point;
 mod script;
 mod sight;
+mod until;
 
 use std::path::{Path, PathBuf};
 
@@ -32,7 +33,7 @@ use crate::intent::{Finish, Intent, Part, Style, Work};
 use crate::plan::{Fault, Plan};
 use crate::run::Verdict;
 use crate::trace::Node;
-use crate::workload::KEYS_EXPIRE_AT_MS;
+use crate::workload::{KEYS_EXPIRE_AT_MS, LONG_AGO_MS};
 
 /// A scenario, as it stands in its file.
 #[derive(Clone, Debug, Deserialize)]
@@ -79,6 +80,8 @@ pub struct ClusterOf {
     pub ledgers: u8,
     /// Participants that keep promises by themselves: those after the ledgers.
     pub databases: u8,
+    /// Databases, from the first on, that a second process speaks for: the nodes after the databases, in the same order.
+    pub second_instances: u8,
     /// Whether work goes on in a database after the session that asked for it is lost.
     pub work_survives: bool,
 }
@@ -90,6 +93,7 @@ impl Default for ClusterOf {
             standby: false,
             ledgers: 2,
             databases: 0,
+            second_instances: 0,
             work_survives: false,
         }
     }
@@ -258,6 +262,7 @@ impl Scenario {
         plan.has_standby = self.cluster.standby;
         plan.ledgers = self.cluster.ledgers;
         plan.databases = self.cluster.databases;
+        plan.second_instances = self.cluster.second_instances;
         plan.clients = self.clients();
         plan.accounts = u8::MAX;
         if self.cluster.work_survives {
@@ -324,7 +329,11 @@ impl TransactionOf {
             (Some(key), None) => Style::Keyed {
                 key: key.clone(),
                 at_once: self.at_once,
-                expires_at_ms: if self.is_key_expired { 1 } else { KEYS_EXPIRE_AT_MS },
+                expires_at_ms: if self.is_key_expired {
+                    LONG_AGO_MS
+                } else {
+                    KEYS_EXPIRE_AT_MS
+                },
             },
             (None, None) => Style::OneShot,
         };

@@ -3,11 +3,12 @@
 //! Two runs of a seed are the same if their hashes are.
 
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use handfast_ids::{BranchId, Epoch, LogId, TransactionId};
+use handfast_ids::{BranchId, Epoch, Generation, LogId, StoreId, TransactionId};
 
+use crate::digest::Digest;
 use crate::plan::Fault;
 use crate::scenario::{Matter, Moment};
 
@@ -68,6 +69,8 @@ pub enum AckKind {
 #[allow(missing_docs)] // the words of the protocol
 pub enum Message {
     Hello {
+        store: StoreId,
+        generation: Generation,
         seen_epoch: Epoch,
         seen_lsn: u64,
     },
@@ -158,6 +161,8 @@ pub enum Event {
     Scripted(Option<Node>, String),
     /// Something goes to a disk: what, and the first LSN of the batch. Only noted for whoever reads the trace.
     Logged(Node, Moment, Vec<Matter>, u64),
+    /// The right store is back in the place of a copy that was too old.
+    PutRight(Node),
     /// No faults from here on.
     Healed,
     /// A session's connection number, and a message over it.
@@ -179,7 +184,7 @@ pub enum Event {
 /// The running hash, and the lines if somebody wants to read them.
 #[derive(Debug)]
 pub struct Trace {
-    hasher: DefaultHasher,
+    digest: Digest,
     events: u64,
     lines: Option<Vec<(Duration, Event)>>,
 }
@@ -187,9 +192,8 @@ pub struct Trace {
 impl Trace {
     /// An empty trace, kept if `is_kept`.
     pub fn new(is_kept: bool) -> Self {
-        // Its keys are fixed: the same in every process.
         Trace {
-            hasher: DefaultHasher::new(),
+            digest: Digest::default(),
             events: 0,
             lines: is_kept.then(Vec::new),
         }
@@ -197,7 +201,7 @@ impl Trace {
 
     /// Takes an event.
     pub fn take(&mut self, at: Duration, event: &Event) {
-        (at, event).hash(&mut self.hasher);
+        (at, event).hash(&mut self.digest);
         self.events += 1;
         if let Some(lines) = &mut self.lines {
             lines.push((at, event.clone()));
@@ -213,7 +217,7 @@ impl Trace {
 
     /// The hash so far.
     pub fn hash(&self) -> u64 {
-        self.hasher.finish()
+        self.digest.finish()
     }
 
     /// Whether the events are kept.
@@ -307,6 +311,7 @@ impl fmt::Display for Event {
                 }
                 Ok(())
             }
+            Event::PutRight(node) => write!(f, "{node:<3} the right store is back"),
             Event::Healed => f.write_str("    no more faults"),
             Event::Message(node, session, message) => write!(f, "{node:<3} #{session:<3} {message}"),
             Event::SessionOver(node, session) => write!(f, "{node:<3} #{session:<3} over"),
@@ -339,7 +344,9 @@ impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let branch = |transaction: &Transaction, branch: &BranchId| format!("{transaction}/{branch}");
         match self {
-            Message::Hello { seen_epoch, seen_lsn } => write!(f, "→ hello, seen {seen_epoch}:{seen_lsn}"),
+            Message::Hello {
+                seen_epoch, seen_lsn, ..
+            } => write!(f, "→ hello, seen {seen_epoch}:{seen_lsn}"),
             Message::Welcome { epoch, durable, .. } => write!(f, "← welcome {epoch}:{durable}"),
             Message::Durable { durable } => write!(f, "← durable {durable}"),
             Message::Enlist { transaction } => write!(f, "→ enlist {}", transaction),

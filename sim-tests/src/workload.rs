@@ -26,6 +26,9 @@ const ENLIST_PATIENCE: Duration = Duration::from_millis(1500);
 /// Keys expire after any run: its clock begins somewhere in 2022. In Unix milliseconds.
 pub const KEYS_EXPIRE_AT_MS: u64 = (2024 - 1970) * 365 * 24 * 3_600_000;
 
+/// When an expired key has expired, in Unix milliseconds.
+pub const LONG_AGO_MS: u64 = 1;
+
 /// What the clients want under this plan.
 pub fn intents(plan: &Plan) -> Vec<Intent> {
     if let Some(scenario) = &plan.scenario {
@@ -61,10 +64,15 @@ fn intent(plan: &Plan, random: &mut fastrand::Rng, number: u32) -> Intent {
             } else {
                 1
             };
+            let has_expired = plan.has(Fault::KeyExpired) && random.u8(..10) == 0;
             Style::Keyed {
                 key: Intent::key_of(number),
                 at_once,
-                expires_at_ms: KEYS_EXPIRE_AT_MS,
+                expires_at_ms: if has_expired {
+                    LONG_AGO_MS
+                } else {
+                    KEYS_EXPIRE_AT_MS
+                },
             }
         }
     };
@@ -165,12 +173,13 @@ pub async fn run(world: &World, number: u8) {
             sleep(Duration::from_millis(intent.pause_ms)).await;
             world.record(&Event::Begun(Node::Client(number), intent.number));
             let client = &clients[usize::from(intent.coordinator)];
+            let pursued = Box::pin(pursue(world, client, intent));
             if intent.does_not_wait {
-                under_way.push(pursue(world, client, intent));
+                under_way.push(pursued);
             } else if intent.is_watched {
-                join(pursue(world, client, intent), spy::look(world, client, intent)).await;
+                join(pursued, Box::pin(spy::look(world, client, intent))).await;
             } else {
-                pursue(world, client, intent).await;
+                pursued.await;
             }
         }
         may_have_asked = false;
@@ -207,16 +216,18 @@ async fn pursue(world: &World, client: &Client, intent: &Intent) {
             expires_at_ms,
         } => {
             let request = one_shot(world, intent).key(Key::expiring_at_ms(key.clone(), *expires_at_ms));
-            let ask = || async {
-                tell(
-                    world,
-                    intent,
-                    client.execute_until_known(request.clone(), KEYED_PATIENCE).await,
-                );
+            let ask = || {
+                Box::pin(async {
+                    tell(
+                        world,
+                        intent,
+                        client.execute_until_known(request.clone(), KEYED_PATIENCE).await,
+                    );
+                })
             };
             join_all((0..*at_once).map(|_| ask())).await;
         }
-        Style::Interactive(finish) => interact(world, client, intent, *finish).await,
+        Style::Interactive(finish) => Box::pin(interact(world, client, intent, *finish)).await,
     }
 }
 
@@ -262,7 +273,11 @@ async fn interact(world: &World, client: &Client, intent: &Intent, finish: Finis
         Finish::Commit => tell(world, intent, transaction.commit(wait(intent)).await),
         Finish::Abort => tell(world, intent, transaction.abort().await),
         Finish::CommitAndAbort => {
-            let (committed, aborted) = join(transaction.commit(wait(intent)), transaction.abort()).await;
+            let (committed, aborted) = join(
+                Box::pin(transaction.commit(wait(intent))),
+                Box::pin(transaction.abort()),
+            )
+            .await;
             tell(world, intent, committed);
             tell(world, intent, aborted);
         }
@@ -281,7 +296,8 @@ async fn interact(world: &World, client: &Client, intent: &Intent, finish: Finis
 
 /// Calls the service of a part: it joins, and works. False if it could not.
 async fn work(world: &World, intent: &Intent, number: usize, transaction: &mut ActiveTransaction) -> bool {
-    let Some(service) = world.service(intent.parts[number].participant, intent.coordinator) else {
+    let turn = intent.number as usize + number;
+    let Some(service) = world.service(intent.parts[number].participant, intent.coordinator, turn) else {
         return false;
     };
     let Ok(Ok(branch)) = timeout(ENLIST_PATIENCE, service.joining.enlist(transaction.id())).await else {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use handfast_ids::{LogId, StoreId};
 use handfast_participant::participant::Handle as Joining;
 use madsim::runtime::NodeHandle;
-use madsim::task::AbortHandle;
+use madsim::task::{AbortHandle, NodeId};
 use madsim::time::TimeHandle;
 use tokio::sync::mpsc;
 
@@ -59,13 +59,15 @@ pub struct World {
 struct Processes {
     ledgers: BTreeMap<u8, Ledger>,
     own: BTreeMap<u8, Arc<dyn Running>>,
-    /// By participant and coordinator.
+    /// By the participant's node and the coordinator.
     services: BTreeMap<(u8, u8), Service>,
     logs: BTreeMap<LogId, u8>,
     /// Coordinators that serve.
     serving: BTreeSet<u8>,
     /// Which node has the log of a coordinator with a standby.
     active: u8,
+    /// Where participants' processes run.
+    participants: BTreeMap<NodeId, u8>,
     /// Those that have started once.
     clients: BTreeSet<u8>,
 }
@@ -306,6 +308,18 @@ impl World {
         }
     }
 
+    /// The process that calls this is a participant's, on a node of its own.
+    pub fn participant_runs_here(&self, number: u8) {
+        let here = madsim::plugin::node();
+        self.processes().participants.insert(here, number);
+    }
+
+    /// Whose process calls this: a participant's.
+    pub fn participant_here(&self) -> Option<u8> {
+        let here = madsim::plugin::node();
+        self.processes().participants.get(&here).copied()
+    }
+
     /// A database's process can be reached by applications.
     pub fn serve(&self, participant: u8, coordinator: u8, service: Service) {
         self.processes()
@@ -313,12 +327,14 @@ impl World {
             .insert((participant, coordinator), service);
     }
 
-    /// How applications reach a database, if its process runs.
-    pub fn service(&self, participant: u8, coordinator: u8) -> Option<Service> {
-        self.processes()
-            .services
-            .get(&(participant, coordinator))
-            .cloned()
+    /// How applications reach a database, if a process of it runs. Its instances take turns.
+    pub fn service(&self, participant: u8, coordinator: u8, turn: usize) -> Option<Service> {
+        let processes = self.processes();
+        let instances = self.plan.instances_of(participant);
+        let up: Vec<&Service> = instances
+            .filter_map(|node| processes.services.get(&(node, coordinator)))
+            .collect();
+        up.get(turn % up.len().max(1)).map(|service| (*service).clone())
     }
 
     /// A process is gone.

@@ -96,10 +96,11 @@ where
     let fate = network().map_or_else(Fate::default, |network| network.call(may_repeat));
     pass(fate.request, fate.is_request_lost).await;
     let answer = if fate.is_doubled {
-        let (_, second) = futures_util::future::join(send(), send()).await;
+        let (_, second) = futures_util::future::join(Box::pin(send()), Box::pin(send())).await;
         second
     } else {
-        send().await
+        // In a box: a call is large, and whoever awaits it is moved several times before it runs.
+        Box::pin(send()).await
     };
     pass(fate.answer, fate.is_answer_lost).await;
     answer

@@ -1,10 +1,11 @@
 //! Frames of the wire as messages of the trace.
 
-use handfast_ids::{BranchId, Epoch, LogId};
+use handfast_ids::{BranchId, Epoch, Generation, LogId, StoreId};
 use handfast_proto::v1;
 use tonic::Status;
 
 use super::Wire;
+use super::strays::Stray;
 use crate::trace::{AckKind, Decision, Message, VoteKind};
 
 /// Something that goes over a session.
@@ -17,6 +18,12 @@ pub(super) trait Frame: Clone {
 
     /// Whether a marker goes by it.
     fn forgets(&self) -> bool;
+
+    /// Somebody else hears which branches it asks for.
+    fn is_overheard(&self, wire: &Wire);
+
+    /// It takes a vote along for which its sender was not asked, if there is one.
+    fn takes_stray(&mut self, wire: &Wire);
 }
 
 impl Frame for v1::SessionRequest {
@@ -25,6 +32,8 @@ impl Frame for v1::SessionRequest {
             let newest = hello.seen.iter().max_by_key(|seen| (seen.epoch, seen.lsn));
             let (epoch, seen_lsn) = newest.map_or((0, 0), |seen| (seen.epoch, seen.lsn));
             wire.record(Message::Hello {
+                store: StoreId::from_slice(&hello.store_id).unwrap_or(StoreId(0)),
+                generation: Generation(hello.generation),
                 seen_epoch: Epoch(epoch),
                 seen_lsn,
             });
@@ -88,6 +97,12 @@ impl Frame for v1::SessionRequest {
     fn forgets(&self) -> bool {
         false
     }
+
+    fn is_overheard(&self, _wire: &Wire) {}
+
+    fn takes_stray(&mut self, wire: &Wire) {
+        self.votes.extend(wire.stray());
+    }
 }
 
 impl Frame for Result<v1::SessionResponse, Status> {
@@ -108,7 +123,7 @@ impl Frame for Result<v1::SessionResponse, Status> {
                 is_refused,
             });
         }
-        let participant = wire.participant;
+        let participant = wire.world.plan.participant_of(wire.node);
         for prepare in &frame.prepares {
             let (transaction, branch) = (
                 wire.transaction(&prepare.transaction_id),
@@ -123,6 +138,9 @@ impl Frame for Result<v1::SessionResponse, Status> {
         }
         for told in &frame.decisions {
             let (transaction, branch) = (wire.transaction(&told.transaction_id), BranchId(told.branch));
+            if told.kind() == v1::DecisionKind::Commit {
+                wire.is_told_to_commit();
+            }
             wire.record(Message::Decision {
                 transaction,
                 branch,
@@ -156,6 +174,13 @@ impl Frame for Result<v1::SessionResponse, Status> {
     fn forgets(&self) -> bool {
         self.as_ref().is_ok_and(|frame| !frame.forgets.is_empty())
     }
+
+    fn is_overheard(&self, wire: &Wire) {
+        let prepares = self.iter().flat_map(|frame| &frame.prepares);
+        prepares.for_each(|prepare| wire.overheard(Stray::of(prepare)));
+    }
+
+    fn takes_stray(&mut self, _wire: &Wire) {}
 }
 
 fn decision(kind: v1::DecisionKind) -> Decision {

@@ -64,9 +64,12 @@ impl<T> Way<T> {
 
 impl<T: Frame + Unpin> Way<T> {
     /// A frame sets out.
-    fn send(&mut self, frame: T) {
+    fn send(&mut self, mut frame: T) {
         frame.record(&self.wire);
         let mut fate = self.wire.fate();
+        if fate.strays {
+            frame.is_overheard(&self.wire);
+        }
         let is_first_or_last = self.sent == 0 || frame.ends();
         if is_first_or_last {
             // A stream begins with its first frame and ends with its last one, or it is none.
@@ -97,6 +100,10 @@ impl<T: Frame + Unpin> Way<T> {
             // What follows does not overtake it: a stream may repeat itself, but not turn back.
             self.latest = self.latest.max(arrival + fate.again_after);
             self.put(arrival + fate.again_after, frame.clone(), true);
+        }
+        if !is_first_or_last {
+            // No property sees it, and it does not come again: it is not what the instance says that was asked.
+            frame.takes_stray(&self.wire);
         }
         self.put(arrival, frame, false);
     }

@@ -41,5 +41,7 @@ impl Invariant for AllOrNothing {
 
 fn must_not_commit(intent: &Intent) -> bool {
     let never = [Finish::Abort, Finish::Leave, Finish::Miscount];
-    intent.must_abort() || matches!(&intent.style, Style::Interactive(finish) if never.contains(finish))
+    intent.must_abort()
+        || intent.is_expired()
+        || matches!(&intent.style, Style::Interactive(finish) if never.contains(finish))
 }

@@ -1,16 +1,27 @@
 //! "No transaction has one branch committed and another aborted, or it is reported heuristic with its evidence": stores
 //! that keep their promises never have anything to report.
 //!
-//! A store may forget a branch once the coordinator's log says that it has ended, and a process that another has replaced does not
-//! know so. What a store tells such a process is not a deviation, and leads to nothing: its log takes no more records.
+//! One hazard is none. Whoever is told to commit a branch that was committed and forgotten finds neither the promise nor the
+//! marker, and has to say so. It comes to that in two ways only, and each of them is told here by the `Forget` itself, which is
+//! sent only when the end of the transaction is durable, and so when every branch has acknowledged
+//! (`forgotten_after_all_acknowledged`):
+//!
+//! 1. *A replaced process goes on.* Its successor, of a later epoch, has had the branch forgotten; the old one knows nothing of
+//!    that, and sends its commit again. Its log takes no more records, so nothing comes of what it hears.
+//! 2. *Two instances of one resource.* One is told to commit, and while that is under way the other is told too, acknowledges,
+//!    and is told to forget. No order holds between two streams. The transaction has ended, and its outcome stays; an operator
+//!    sees the branch listed until the next complete scan of that instance no longer shows it.
+//!
+//! Within one stream order holds, so a commit behind its own `Forget` is a defect; so is one of a later epoch than the `Forget`, for
+//! a log that holds the end; and so is every hazard of a branch that nobody was told to forget.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use handfast_ids::{Epoch, LogId};
+use handfast_ids::{BranchId, Epoch, LogId};
 
 use super::Invariant;
 use crate::plan::{Fault, Plan};
-use crate::trace::{AckKind, Event, Message, Node};
+use crate::trace::{AckKind, Event, Message, Node, Transaction};
 
 pub(super) struct DeviationsHaveACause {
     promises_expire: bool,
@@ -18,7 +29,8 @@ pub(super) struct DeviationsHaveACause {
     is_made: bool,
     /// Whose process each session is with.
     sessions: BTreeMap<(Node, u32), (LogId, Epoch)>,
-    newest: BTreeMap<LogId, Epoch>,
+    /// Who was told to forget a branch, and in which epoch.
+    forgotten: BTreeMap<(Transaction, BranchId), BTreeSet<(Epoch, Node)>>,
 }
 
 impl DeviationsHaveACause {
@@ -27,13 +39,22 @@ impl DeviationsHaveACause {
             promises_expire: plan.has(Fault::PromiseExpires),
             is_made: plan.scenario.as_ref().is_some_and(|scenario| scenario.deviates),
             sessions: BTreeMap::new(),
-            newest: BTreeMap::new(),
+            forgotten: BTreeMap::new(),
         }
     }
 
-    fn is_replaced(&self, session: (Node, u32)) -> bool {
-        let with = self.sessions.get(&session);
-        with.is_some_and(|(log, epoch)| self.newest.get(log).is_some_and(|newest| epoch < newest))
+    fn epoch(&self, session: (Node, u32)) -> Option<Epoch> {
+        self.sessions.get(&session).map(|(_, epoch)| *epoch)
+    }
+
+    /// Whether the branch was forgotten behind the back of whoever sent its commit over this session.
+    fn is_forgotten(&self, session: (Node, u32), branch: (Transaction, BranchId)) -> bool {
+        let Some(epoch) = self.epoch(session) else {
+            return false;
+        };
+        let by = self.forgotten.get(&branch).into_iter().flatten();
+        by.into_iter()
+            .any(|(later, node)| *later > epoch || *later == epoch && *node != session.0)
     }
 }
 
@@ -43,22 +64,34 @@ impl Invariant for DeviationsHaveACause {
     }
 
     fn take(&mut self, event: &Event) -> Result<(), String> {
-        match event {
+        let Event::Message(node, session, message) = event else {
+            return Ok(());
+        };
+        let session = (*node, *session);
+        match *message {
             _ if self.is_made => Ok(()),
-            Event::Message(node, session, Message::Welcome { log, epoch, .. }) => {
-                self.sessions.insert((*node, *session), (*log, *epoch));
-                let newest = self.newest.entry(*log).or_insert(*epoch);
-                *newest = (*newest).max(*epoch);
+            Message::Welcome { log, epoch, .. } => {
+                self.sessions.insert(session, (log, epoch));
                 Ok(())
             }
-            Event::Message(node, _, Message::Ack { transaction, ack, .. }) if *ack == AckKind::Contrary => {
-                Err(format!("{node} has ended {transaction} the other way"))
+            Message::Forget { transaction, branch } => {
+                if let Some(epoch) = self.epoch(session) {
+                    let by = self.forgotten.entry((transaction, branch)).or_default();
+                    by.insert((epoch, *node));
+                }
+                Ok(())
             }
-            Event::Message(node, session, Message::Ack { transaction, ack, .. })
-                if *ack == AckKind::Hazard
-                    && !self.promises_expire
-                    && !self.is_replaced((*node, *session)) =>
-            {
+            Message::Ack {
+                transaction,
+                ack: AckKind::Contrary,
+                ..
+            } => Err(format!("{node} has ended {transaction} the other way")),
+            Message::Ack {
+                transaction,
+                branch,
+                ack: AckKind::Hazard,
+                ..
+            } if !self.promises_expire && !self.is_forgotten(session, (transaction, branch)) => {
                 Err(format!("{node} has lost {transaction}"))
             }
             _ => Ok(()),

@@ -10,9 +10,11 @@ mod commit_needs_every_vote;
 mod decision_never_changes;
 mod deviations_have_a_cause;
 mod exactly_once;
+mod fences_hold;
 mod forgotten_after_all_acknowledged;
 mod ids_are_unique;
 mod log_keeps_what_it_told;
+mod names_keep_their_stores;
 mod one_transaction_per_key;
 mod own_is_sound;
 mod processes_end_for_a_reason;
@@ -50,15 +52,18 @@ pub fn all(plan: &Plan, intents: &[Intent]) -> Vec<Box<dyn Invariant>> {
         Box::new(deviations_have_a_cause::DeviationsHaveACause::new(plan)),
         Box::new(processes_end_for_a_reason::ProcessesEndForAReason::new(plan)),
         Box::new(one_transaction_per_key::OneTransactionPerKey::new(intents)),
+        Box::new(fences_hold::FencesHold::new(plan)),
         Box::new(exactly_once::ExactlyOnce),
         Box::new(all_or_nothing::AllOrNothing),
         Box::new(told_is_true::ToldIsTrue),
         Box::new(books_balance::BooksBalance),
         Box::new(own_is_sound::OwnIsSound),
     ];
-    // An old copy of a directory has lost what it told, and mints again what it has minted, until a witness dials in.
+    // An old copy of a directory has lost what it told and whom it knew, and mints again what it has minted, until a witness
+    // dials in.
     if !plan.scenario.as_ref().is_some_and(|scenario| scenario.restores()) {
         all.push(Box::new(ids_are_unique::IdsAreUnique::default()));
+        all.push(Box::new(names_keep_their_stores::NamesKeepTheirStores::new(plan)));
         all.push(Box::new(log_keeps_what_it_told::LogKeepsWhatItTold::default()));
     }
     all

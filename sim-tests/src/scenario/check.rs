@@ -31,6 +31,16 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
             words: "a standby is for one coordinator only: `coordinators = 1`".to_owned(),
         });
     }
+    if scenario.cluster.second_instances > scenario.cluster.databases {
+        return Err(Problem {
+            header: "[cluster]",
+            number: 0,
+            words: format!(
+                "`second_instances = {}`, and there are {} databases that can have one",
+                scenario.cluster.second_instances, scenario.cluster.databases
+            ),
+        });
+    }
     for (number, fault) in scenario.faults.iter().enumerate() {
         of_fault(scenario, fault).map_err(|what| Problem {
             header: "[[fault]]",
@@ -75,6 +85,9 @@ fn of_fault(scenario: &Scenario, fault: &ScriptedFault) -> Result<(), String> {
     if fault.action == Action::TakeOver && !is_of_the_standbys {
         return wrong("is done to c0, and needs `standby = true` in [cluster]");
     }
+    if !fault.until.is_empty() && !fault.action.may_wait() {
+        return wrong("has `until`, which is for kill, power-loss, pause and take-over");
+    }
     if (fault.action == Action::ClockJumps) != fault.by_ms.is_some() {
         return wrong("needs `by_ms` if it is `clock-jumps`, and only then");
     }
@@ -99,7 +112,7 @@ fn of_transaction(scenario: &Scenario, transaction: &TransactionOf) -> Result<()
     let parts = &transaction.parts;
     match parts
         .iter()
-        .find(|part| !has(scenario, Node::Participant(part.at)))
+        .find(|part| part.at >= scenario.cluster.ledgers + scenario.cluster.databases)
     {
         Some(part) => Err(format!(
             "it works at p{}, and [cluster] has {} ledgers and {} databases",
@@ -113,7 +126,7 @@ fn has(scenario: &Scenario, node: Node) -> bool {
     let cluster = &scenario.cluster;
     match node {
         Node::Coordinator(number) => number < cluster.coordinators + u8::from(cluster.standby),
-        Node::Participant(number) => number < cluster.ledgers + cluster.databases,
+        Node::Participant(number) => number < cluster.ledgers + cluster.databases + cluster.second_instances,
         Node::Client(number) => number < scenario.clients(),
     }
 }

@@ -29,6 +29,9 @@ pub struct ScriptedFault {
     /// For how long, in milliseconds, where it lasts: until a restart, a repair, an arrival.
     #[serde(default = "half_a_second")]
     pub for_ms: u64,
+    /// Or until all of these points have come, counted from the beginning of the run.
+    #[serde(default)]
+    pub until: Vec<Point>,
     /// By how many milliseconds a clock jumps: ahead, or back if it is negative.
     pub by_ms: Option<i64>,
     /// What a power loss leaves of what was not synced, or what a failing write or sync has done all the same.
@@ -70,6 +73,8 @@ pub enum Action {
     Overtake,
     /// The frame arrives twice.
     Duplicate,
+    /// Another instance of the resource votes yes, with its next frame, for the branches that the frame asks for.
+    StrayVote,
     /// Nothing gets through to or from the participant, and nobody is told.
     Cut,
     /// Nothing gets through to the coordinator.
@@ -137,7 +142,15 @@ impl Action {
     pub fn is_of_a_frame(self) -> bool {
         matches!(
             self,
-            Action::Drop | Action::Delay | Action::Overtake | Action::Duplicate
+            Action::Drop | Action::Delay | Action::Overtake | Action::Duplicate | Action::StrayVote
+        )
+    }
+
+    /// Whether it can last until a point comes.
+    pub fn may_wait(self) -> bool {
+        matches!(
+            self,
+            Action::Kill | Action::PowerLoss | Action::Pause | Action::TakeOver
         )
     }
 

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::fault::Action;
 use super::point::{Occurrence, Step};
+use super::until::Untils;
 use super::{Scenario, ScriptedFault, mishap, sight};
 use crate::chaos::Direction;
 use crate::cluster::{Cluster, Death};
@@ -39,6 +40,7 @@ struct State {
     /// How often the point of each fault has come.
     counts: Vec<u32>,
     fired: Vec<bool>,
+    untils: Untils,
     names: Names,
     frame: FrameOrder,
     call: CallOrder,
@@ -59,6 +61,8 @@ pub struct FrameOrder {
     pub overtakes: bool,
     /// It arrives once more after this time.
     pub echo: Option<Duration>,
+    /// Another instance votes for the branches that it asks for.
+    pub strays: bool,
 }
 
 /// What is to become of the call at hand.
@@ -116,12 +120,13 @@ impl Script {
     /// Before anything has happened.
     pub fn new(scenario: Arc<Scenario>) -> Script {
         let (orders, ordered) = mpsc::unbounded_channel();
-        let faults = scenario.faults.len();
+        let (faults, untils) = (scenario.faults.len(), Untils::new(&scenario.faults));
         Script {
             scenario,
             state: Mutex::new(State {
                 counts: vec![0; faults],
                 fired: vec![false; faults],
+                untils,
                 names: Names::default(),
                 frame: FrameOrder::default(),
                 call: CallOrder::default(),
@@ -149,6 +154,9 @@ impl Script {
 
     /// Something has happened that is all of these at once.
     pub fn take(&self, world: &World, occurrences: &[Occurrence]) {
+        for occurrence in occurrences {
+            self.state().untils.take(occurrence);
+        }
         for (number, fault) in self.scenario.faults.iter().enumerate() {
             let Some(point) = fault.at else { continue };
             for _ in occurrences.iter().filter(|occurrence| point.is(occurrence)) {
@@ -174,6 +182,7 @@ impl Script {
                 Action::Delay => frame.delay = fault.duration(),
                 Action::Overtake => (frame.delay, frame.overtakes) = (fault.duration(), true),
                 Action::Duplicate => frame.echo = Some(fault.duration()),
+                Action::StrayVote => frame.strays = true,
                 Action::LoseRequest => state.call.is_request_lost = true,
                 Action::LoseAnswer => state.call.is_answer_lost = true,
                 Action::DoubleRequest => state.call.is_doubled = true,
@@ -204,6 +213,29 @@ impl Script {
         };
         self.take(world, &[occurrence]);
         std::mem::take(&mut self.state().call)
+    }
+
+    /// Waits for the points that end a fault.
+    async fn until(&self, number: usize) {
+        let mut turns = self.state().untils.turns();
+        while self.state().untils.missing(number).next().is_some() && turns.changed().await.is_ok() {}
+    }
+
+    /// Points that end faults which have begun, and have not come.
+    fn endless(&self) -> Vec<String> {
+        let state = self.state();
+        let begun = self
+            .scenario
+            .faults
+            .iter()
+            .enumerate()
+            .filter(|(number, _)| state.fired[*number]);
+        begun
+            .flat_map(|(number, fault)| {
+                let missing = state.untils.missing(number);
+                missing.map(move |point| format!("`{point}`, the end of {},", fault.action))
+            })
+            .collect()
     }
 
     /// Faults whose point has not come.
@@ -248,7 +280,7 @@ pub async fn perform(world: Arc<World>, cluster: Cluster, script: &Script) {
             world.spawn(async move { execute(&stage, &cluster, number, false).await });
         }
     }
-    for point in script.outstanding() {
+    for point in [script.outstanding(), script.endless()].concat() {
         world.violated(format!("scenario: {point} was to come, and did not"));
     }
     script.state().is_closed = true;
@@ -262,7 +294,7 @@ async fn execute(world: &Arc<World>, cluster: &Cluster, number: usize, is_timed:
         tell(world, fault);
         at_once(world, fault);
     }
-    on_node(world, cluster, fault).await;
+    on_node(world, cluster, script, number).await;
     let state = &mut *script.state();
     state.fired[number] = true;
     state.under_way -= 1;
@@ -293,7 +325,7 @@ fn at_once(world: &World, fault: &ScriptedFault) {
         world.clocks.jump(number, by_ms);
     }
     if let Node::Participant(number) = node
-        && let Some(database) = world.database(number)
+        && let Some(database) = world.database(world.plan.participant_of(number))
     {
         mishap::happens(database, fault.action);
     }
@@ -321,9 +353,15 @@ fn directions(action: Action) -> Option<&'static [Direction]> {
 }
 
 /// What is done to a node, and how it ends.
-async fn on_node(world: &Arc<World>, cluster: &Cluster, fault: &ScriptedFault) {
+async fn on_node(world: &Arc<World>, cluster: &Cluster, script: &Script, number: usize) {
+    let fault = &script.scenario.faults[number];
     let Some(node) = fault.node else { return };
-    let lasts = || sleep(fault.duration());
+    let lasts = || async {
+        match fault.until.is_empty() {
+            true => sleep(fault.duration()).await,
+            false => script.until(number).await,
+        }
+    };
     match fault.action {
         Action::Kill | Action::PowerLoss => {
             cluster.kill(node, Death::Process);
@@ -361,7 +399,7 @@ async fn on_node(world: &Arc<World>, cluster: &Cluster, fault: &ScriptedFault) {
         Action::NoSlots | Action::ScanFails | Action::OtherStore | Action::OlderLife => {
             lasts().await;
             if let Node::Participant(number) = node
-                && let Some(database) = world.database(number)
+                && let Some(database) = world.database(world.plan.participant_of(number))
             {
                 mishap::is_over(database);
             }

@@ -83,6 +83,11 @@ fn what_is_missing_or_not_there_is_told_with_the_line_of_its_part() {
         8,
         &["standby = true"],
     );
+    assert_refused(
+        &second("at_ms = 1\ndo = \"cut\"\nnode = \"p0\"\nuntil = [\"hello p0\"]"),
+        8,
+        &["`until`, which is for kill"],
+    );
     let more = "at_ms = 1\ndo = \"kill\"\nnode = \"p0\"\nrepeated = 2";
     assert_refused(&second(more), 8, &["names p2"]);
     assert_refused(
@@ -91,6 +96,14 @@ fn what_is_missing_or_not_there_is_told_with_the_line_of_its_part() {
         &["p2", "2 ledgers and 0 databases"],
     );
     assert_refused("[[expect]]\nat_most = 1", 4, &["stand together"]);
+    assert_refused(
+        "[cluster]\nsecond_instances = 1",
+        4,
+        &["`second_instances = 1`", "0 databases"],
+    );
+    let at_a_second =
+        "[cluster]\ndatabases = 1\nsecond_instances = 1\n[[transaction]]\nparts = [{ at = \"p3\" }]";
+    assert_refused(at_a_second, 7, &["works at p3"]);
 }
 
 #[test]

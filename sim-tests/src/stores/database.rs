@@ -2,10 +2,11 @@
 //!
 //! Faults that it injects, and why the system should survive them:
 //!
-//! - *work that goes on after its session is lost*: every session fences the ones before it, and an abort that finds
-//!   nothing leaves a fence, so late work can only end in rollback.
+//! - *work that goes on after its session is lost*: every session fences the ones of its own instance before it, and an abort
+//!   that finds nothing leaves a fence, whichever instance is told of it, so late work can only end in rollback.
+//! - *two instances*: each finishes what the other has prepared, and shows it in its scans.
 //! - *a promise that expires*: the coordinator decides no commit near its end; after it, the store says hazard.
-//! - *slow work, votes against, nothing to do*: as the operation says.
+//! - *slow work, slow decisions, votes against, nothing to do*: as the operation says.
 
 mod hands;
 
@@ -41,12 +42,14 @@ struct State {
     branches: BTreeMap<BranchKey, Branch>,
     seen: BTreeMap<LogId, SeenLog>,
     /// The newest session of each speaker, and how many there were.
-    sessions: BTreeMap<u8, u64>,
+    sessions: BTreeMap<Voice, u64>,
     /// How much work of a branch runs.
     running: BTreeMap<BranchKey, u32>,
     /// Interactive work of the newest sessions.
     open: BTreeMap<BranchKey, OpenWork>,
     hindrance: Hindrance,
+    /// What the right store knows of the branches that a copy in its place shows as prepared.
+    restored: BTreeMap<BranchKey, Option<Branch>>,
 }
 
 #[derive(Clone, Debug)]
@@ -60,12 +63,24 @@ enum Branch {
     Aborted,
 }
 
+/// Who speaks for a database, and to whom: opening one of these ends the work of its own older sessions, and nobody else's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Voice {
+    /// The node whose processes it is.
+    pub node: u8,
+    /// At which coordinator.
+    pub coordinator: u8,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct OpenWork {
-    speaker: u8,
+    speaker: Voice,
     operation: Operation,
     operations: u64,
 }
+
+/// By how much quicker a decision is carried out than its work was prepared.
+const PREPARED_TO_FINISHED: u64 = 20;
 
 impl Database {
     /// An empty store.
@@ -87,19 +102,33 @@ impl Database {
     }
 
     /// A process that speaks for it at one coordinator.
-    pub fn speaker(&self, coordinator: u8, work_survives: bool) -> Speaker {
+    pub fn speaker(&self, voice: Voice, work_survives: bool) -> Speaker {
         Speaker {
             database: self.clone(),
-            coordinator,
+            voice,
             work_survives,
             session: Arc::default(),
         }
+    }
+
+    /// How long a decision on a branch takes: as slow work is prepared slowly, so it is finished slowly.
+    fn slowness(&self, branch: BranchKey) -> Option<Duration> {
+        let Some(Branch::Prepared { operation, .. }) = self.state().branches.get(&branch).cloned() else {
+            return None;
+        };
+        let pause = Duration::from_millis(u64::from(operation.slow_ms) / PREPARED_TO_FINISHED);
+        (!pause.is_zero()).then_some(pause)
     }
 
     /// How many branches are prepared.
     pub fn prepared(&self) -> usize {
         let is_prepared = |branch: &&Branch| matches!(branch, Branch::Prepared { .. });
         self.state().branches.values().filter(is_prepared).count()
+    }
+
+    /// Whether a copy is in its place that shows as prepared what it has committed.
+    pub fn is_restored(&self) -> bool {
+        !self.state().restored.is_empty()
     }
 
     /// How many markers and fences are left.
@@ -122,7 +151,7 @@ impl Database {
 #[derive(Clone)]
 pub struct Speaker {
     database: Database,
-    coordinator: u8,
+    voice: Voice,
     work_survives: bool,
     /// The number of its newest session.
     session: Arc<Mutex<u64>>,
@@ -137,7 +166,7 @@ impl Speaker {
             return false;
         }
         let work = OpenWork {
-            speaker: self.coordinator,
+            speaker: self.voice,
             operation,
             operations: 0,
         };
@@ -160,7 +189,7 @@ impl Speaker {
         }
         drop(running);
         let mut state = self.database.state();
-        if state.sessions.get(&self.coordinator) != Some(&session) {
+        if state.sessions.get(&self.voice) != Some(&session) {
             return Vote::Refused(Refusal::retryable("FENCED", "a newer session has begun"));
         }
         state.promise(branch, operation, seen, began)
@@ -283,13 +312,13 @@ impl State {
 impl Resource for Speaker {
     async fn open(&self) -> Result<StoreIdentity, ResourceError> {
         let mut state = self.database.state();
-        let newest = state.sessions.entry(self.coordinator).or_default();
+        let newest = state.sessions.entry(self.voice).or_default();
         *newest += 1;
         *self
             .session
             .lock()
             .expect("nothing panics while it holds this lock") = *newest;
-        state.open.retain(|_, work| work.speaker != self.coordinator);
+        state.open.retain(|_, work| work.speaker != self.voice);
         let Hindrance {
             is_another, is_older, ..
         } = state.hindrance;
@@ -329,6 +358,9 @@ impl Resource for Speaker {
     }
 
     async fn finish(&self, branch: BranchKey, decision: Decision) -> Result<Completion, ResourceError> {
+        if let Some(pause) = self.database.slowness(branch) {
+            sleep(pause).await;
+        }
         Ok(self.database.state().finish(branch, decision))
     }
 

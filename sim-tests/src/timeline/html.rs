@@ -180,6 +180,7 @@ fn row(event: &Event, names: &Names, columns: &BTreeMap<Node, usize>) -> Option<
                 &text,
             )
         }
+        Event::PutRight(node) => alone("life", "", node, "the right store is back"),
         Event::Healed => Some("\"life\",\"\",-1,-1,\"no more faults\"".to_owned()),
         Event::Violation(what) => Some(format!("\"bad\",\"\",-1,-1,{}", quote(what))),
         Event::Read(node, _, decision) => alone("client", "", node, &format!("reads {decision:?}")),
@@ -249,7 +250,9 @@ pub(super) fn class_of(told: &Told) -> (&'static str, String) {
 /// Class, transaction, whether it goes to the coordinator, and words; `None` for heartbeats.
 fn words(message: &Message) -> Option<(&'static str, Option<Transaction>, bool, String)> {
     Some(match *message {
-        Message::Hello { seen_epoch, seen_lsn } => (
+        Message::Hello {
+            seen_epoch, seen_lsn, ..
+        } => (
             "session",
             None,
             true,

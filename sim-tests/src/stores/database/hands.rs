@@ -2,7 +2,8 @@
 //!
 //! - *a failover that loses prepared branches*, *an operator who finishes them by hand*: reported as a hazard or as mixed,
 //!   never taken for done.
-//! - *a restored copy that shows a finished branch as prepared*: held for an operator, never presumed.
+//! - *a restored copy that shows a finished branch as prepared*: held for an operator, who may put the right store back; never
+//!   presumed.
 //! - *branches of somebody else*: left alone.
 //! - *no room for promises*: a vote against, that may be tried again.
 //! - *a scan that fails*: no consequence.
@@ -22,6 +23,7 @@ pub enum Hand {
     RollBack,
     Commit,
     Resurrect,
+    PutRight,
     Foreign,
     DropForeign,
 }
@@ -67,9 +69,12 @@ impl State {
             }
             Hand::Resurrect => {
                 for (branch, operation) in self.accounts.undo() {
+                    let known = self.branches.get(&branch).cloned();
+                    self.restored.insert(branch, known);
                     self.show_as_prepared(branch, operation);
                 }
             }
+            Hand::PutRight => self.put_right(),
             Hand::LosePrepared | Hand::RollBack | Hand::Commit => self.finish_by_hand(hand),
         }
     }
@@ -80,6 +85,21 @@ impl State {
             expires: None,
         };
         self.branches.insert(branch, prepared);
+    }
+
+    /// The right store comes back, with everything that the copy has done meanwhile: what the copy has finished stays so, and
+    /// what it has only shown as prepared is as it was.
+    fn put_right(&mut self) {
+        for (branch, known) in std::mem::take(&mut self.restored) {
+            let Some(Branch::Prepared { operation, .. }) = self.branches.get(&branch).cloned() else {
+                continue;
+            };
+            self.accounts.apply(branch, operation);
+            match known {
+                Some(marker) => self.branches.insert(branch, marker),
+                None => self.branches.remove(&branch),
+            };
+        }
     }
 
     fn finish_by_hand(&mut self, hand: Hand) {
