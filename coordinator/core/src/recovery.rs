@@ -4,6 +4,7 @@
 //! |---|---|
 //! | nothing | unknown; an inquiry is answered "abort" |
 //! | `Registered` | aborting; its branches are told without being asked |
+//! | `Delegated` | in doubt: its store is asked, and until it says, the outcome is unknown |
 //! | `Decided(commit)` | committing; every branch that voted prepared is told until it acknowledges |
 //! | `Decided(abort)` | aborting, and the answer under its key is bound |
 //! | `Decided` without branches | ended |
@@ -116,6 +117,19 @@ impl Recovery {
                 self.table.insert(transaction, entry);
                 Ok(())
             }
+            Record::Delegated {
+                transaction,
+                branch,
+                key,
+            } => {
+                self.learn_id(transaction)?;
+                if self.table.contains(transaction) {
+                    return Err(format!("transaction {transaction} is delegated twice"));
+                }
+                let entry = self.delegated(transaction, branch, key);
+                self.table.insert(transaction, entry);
+                Ok(())
+            }
             Record::Decided {
                 transaction,
                 decision,
@@ -126,7 +140,7 @@ impl Recovery {
                 if self
                     .table
                     .get(transaction)
-                    .is_some_and(|known| !is_presumed(known))
+                    .is_some_and(|known| !is_undecided(known))
                 {
                     return Err(format!("transaction {transaction} is decided twice"));
                 }
@@ -207,6 +221,47 @@ impl Recovery {
         Ok(())
     }
 
+    /// A transaction that was left to its participant and whose answer may be lost. Under a key it has one answer for ever;
+    /// without one it may have been read-only and answered "committed", so that its abort is only presumed.
+    fn delegated(
+        &mut self,
+        transaction: TransactionId,
+        branch: BranchRecord,
+        key: Option<KeyRecord>,
+    ) -> Transaction {
+        let doubt = Some(match &key {
+            Some(_) => AbortReason::SessionLost {
+                resource: branch.resource.clone(),
+            },
+            None => AbortReason::Presumed,
+        });
+        let state = State::Delegated {
+            deadline: Moment(0),
+            doubt,
+            attempts: 0,
+        };
+        let branch = self.branch(branch, BranchState::Asked);
+        let mut entry = Transaction::new(state, vec![branch]);
+        if let Some(key) = &key {
+            self.keys.bind(key.clone(), transaction);
+        }
+        entry.key = key.map(Box::new);
+        entry.logged = true;
+        entry
+    }
+
+    fn branch(&mut self, record: BranchRecord, state: BranchState) -> Branch {
+        Branch {
+            id: record.branch,
+            resource: self.resources.find(&record.resource).unwrap_or_else(|| {
+                self.resources
+                    .learn(record.resource, record.store, handfast_ids::Generation(0))
+            }),
+            store: record.store,
+            state,
+        }
+    }
+
     /// A transaction in its decided state, every branch still to be told.
     fn decided(
         &mut self,
@@ -237,15 +292,7 @@ impl Recovery {
         };
         let mut branches: Vec<Branch> = branches
             .into_iter()
-            .map(|record| Branch {
-                id: record.branch,
-                resource: self.resources.find(&record.resource).unwrap_or_else(|| {
-                    self.resources
-                        .learn(record.resource, record.store, handfast_ids::Generation(0))
-                }),
-                store: record.store,
-                state: BranchState::Delivering(told),
-            })
+            .map(|record| self.branch(record, BranchState::Delivering(told)))
             .collect();
         branches.sort_by_key(|branch| branch.id);
         let mut entry = Transaction::new(state, branches);
@@ -365,12 +412,13 @@ impl Coordinator {
     }
 }
 
-fn is_presumed(entry: &Transaction) -> bool {
+fn is_undecided(entry: &Transaction) -> bool {
     matches!(
         &entry.state,
-        State::Aborting {
-            reason: AbortReason::Presumed,
-            ..
-        }
+        State::Delegated { .. }
+            | State::Aborting {
+                reason: AbortReason::Presumed,
+                ..
+            }
     )
 }
