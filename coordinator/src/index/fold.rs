@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use handfast_core::{DecisionRecord, FinishedTransaction, Outcome, Record};
+use handfast_core::{BranchRecord, DecisionRecord, FinishedTransaction, Outcome, Record};
 use handfast_ids::TransactionId;
 
 /// Follows the records of a recovery and keeps the newest that have ended. Aborts that left no record are not found again.
@@ -10,6 +10,8 @@ use handfast_ids::TransactionId;
 pub struct Fold {
     capacity: usize,
     open: BTreeMap<TransactionId, FinishedTransaction>,
+    /// Left to their participants: a decision to commit without branches is one of these.
+    delegated: BTreeMap<TransactionId, BranchRecord>,
     finished: VecDeque<FinishedTransaction>,
 }
 
@@ -19,6 +21,7 @@ impl Fold {
         Fold {
             capacity,
             open: BTreeMap::new(),
+            delegated: BTreeMap::new(),
             finished: VecDeque::new(),
         }
     }
@@ -26,6 +29,11 @@ impl Fold {
     /// Takes the next record.
     pub fn apply(&mut self, record: &Record) {
         match record {
+            Record::Delegated {
+                transaction, branch, ..
+            } => {
+                self.delegated.insert(*transaction, branch.clone());
+            }
             Record::Decided {
                 transaction,
                 decision,
@@ -41,7 +49,12 @@ impl Fold {
                         },
                     },
                     key: key.as_ref().map(|key| key.key.clone()),
-                    branches: branches.clone(),
+                    branches: match self.delegated.remove(transaction) {
+                        Some(branch) if branches.is_empty() && *decision == DecisionRecord::Commit => {
+                            vec![branch]
+                        }
+                        _ => branches.clone(),
+                    },
                 };
                 if branches.is_empty() {
                     self.finish(finished);
@@ -65,6 +78,7 @@ impl Fold {
                 }
             }
             Record::Ended { transaction } => {
+                self.delegated.remove(transaction);
                 if let Some(entry) = self.open.remove(transaction) {
                     self.finish(entry);
                 }
