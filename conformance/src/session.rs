@@ -371,6 +371,7 @@ pub(crate) fn prepare(branch: Branch, operation: &bytes::Bytes) -> v1::Prepare {
         operation: Some(operation.clone()),
         operations: 0,
         timeout_ms: 60_000,
+        delegated: false,
     }
 }
 

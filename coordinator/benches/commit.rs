@@ -36,6 +36,7 @@ async fn participant(handle: DriverHandle, resource: &'static str) {
         generation: Generation(0),
         instance: InstanceId(1),
         attached: false,
+        one_phase: false,
         seen: Vec::new(),
     };
     let sender = SessionSender { frames, released };

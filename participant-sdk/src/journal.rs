@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   prepare ─► reserve ─► append Prepared ─┐
+//!   both    ─► reserve ─► append CommittedAtOnce ─► apply  (the only branch of its transaction)
 //!   commit  ─► append Committed ─► apply   ├─► one sync for all that gathered ─► votes and acks, one frame
 //!   abort   ─► append Aborted ─► release  ─┘
 //!   forget  ─► append Forgotten, which waits for the next sync that somebody needs
@@ -17,6 +18,9 @@
 //! | prepared | same vote | apply, leave a marker, done | release, leave a fence, done |
 //! | committed (marker) | refused | done | contrary |
 //! | aborted (fence) | refused | contrary | done |
+//!
+//! Prepare of the only branch, which is to commit at once, votes "committed", and again where there is the marker. The
+//! question how it came out is answered "commit" by a marker; otherwise it is obeyed as an abort.
 //!
 //! Markers and fences stay until Forget. A checkpoint is a snapshot of the service, the live branches, the markers and
 //! fences, what was seen of coordinators' logs, and the identity of the store.

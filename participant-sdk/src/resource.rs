@@ -64,6 +64,9 @@ pub enum Vote {
         /// For promises that expire: how long it holds, from when Prepare was received.
         prepared_for: Option<Duration>,
     },
+    /// The effect is durable, and its marker with it. Only a [`Staged`] service's journal can say so, and only where it was
+    /// told to commit at once; never the answer of [`Resource::prepare`].
+    Committed,
     /// Nothing was changed, nothing is held.
     ReadOnly,
     /// It cannot commit; everything is rolled back.
@@ -139,6 +142,8 @@ pub enum ScanPhase {
     Preparing,
     /// Finished; only the marker or fence is left.
     Marker,
+    /// The same, and it is known to be the marker of a commit.
+    Committed,
 }
 
 /// The most that a store has seen of one coordinator's log, kept durably with what the store writes anyway.

@@ -43,14 +43,14 @@ words! {
 words! {
     /// Where a branch or a transaction stands.
     State: Unknown Enlisted Preparing Prepared ReadOnly Refused Committing Aborting Committed Aborted Deviated
-        Active Heuristic Ended NoEffects Forgotten NotMine Hazard Contrary
+        Active Heuristic Ended NoEffects Forgotten NotMine Hazard Contrary Delegated
 }
 
 words! {
     /// What happens to it.
     Trigger: Enlisted Prepare VotePrepared VoteReadOnly VoteRefused Commit Abort Done Hazard Contrary ScanPrepared
         ScanPreparing ScanMarker AnswerWait AnswerFinished AnswerForgotten AnswerNotMine Forget SessionOver
-        SameKey Watch Enlist DoneCommit DoneAbort SessionUp Durable Tick
+        SameKey Watch Enlist DoneCommit DoneAbort SessionUp Durable Tick VoteCommitted ScanCommitted Resolve
 }
 
 /// A state, and what happens in it.
@@ -199,6 +199,7 @@ fn trigger(message: &Message) -> Option<((Transaction, BranchId), Trigger)> {
             let trigger = match vote {
                 VoteKind::Prepared => Trigger::VotePrepared,
                 VoteKind::ReadOnly => Trigger::VoteReadOnly,
+                VoteKind::Committed => Trigger::VoteCommitted,
                 VoteKind::Refused => Trigger::VoteRefused,
             };
             ((transaction, branch), trigger)
@@ -214,6 +215,7 @@ fn trigger(message: &Message) -> Option<((Transaction, BranchId), Trigger)> {
             };
             ((transaction, branch), trigger)
         }
+        Message::Resolve { transaction, branch } => ((transaction, branch), Trigger::Resolve),
         Message::Ack {
             transaction,
             branch,
@@ -235,6 +237,7 @@ fn trigger(message: &Message) -> Option<((Transaction, BranchId), Trigger)> {
             let trigger = match phase {
                 1 => Trigger::ScanPrepared,
                 2 => Trigger::ScanPreparing,
+                4 => Trigger::ScanCommitted,
                 _ => Trigger::ScanMarker,
             };
             ((transaction, branch), trigger)
@@ -265,6 +268,10 @@ fn next(state: State, trigger: Trigger) -> State {
         (S::Preparing, T::VotePrepared | T::ScanPrepared) => S::Prepared,
         (S::Preparing, T::VoteReadOnly) => S::ReadOnly,
         (S::Preparing, T::VoteRefused) => S::Refused,
+        (S::Preparing | S::Delegated, T::VoteCommitted | T::ScanCommitted) => S::Committed,
+        (S::Preparing, T::Resolve) => S::Delegated,
+        // How it came out is in the acknowledgement; here it only counts that it did.
+        (S::Delegated, T::Done) => S::Committed,
         (S::Committed | S::Aborted | S::Deviated, _) => state,
         (_, T::Commit) => S::Committing,
         (_, T::Abort) => S::Aborting,

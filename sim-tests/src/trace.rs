@@ -46,6 +46,8 @@ pub enum Decision {
 pub enum VoteKind {
     /// It can do both.
     Prepared,
+    /// It has committed at once.
+    Committed,
     /// It changed nothing.
     ReadOnly,
     /// It cannot commit.
@@ -104,6 +106,10 @@ pub enum Message {
         transaction: Transaction,
         branch: BranchId,
         decision: Decision,
+    },
+    Resolve {
+        transaction: Transaction,
+        branch: BranchId,
     },
     Ack {
         transaction: Transaction,
@@ -378,6 +384,12 @@ impl fmt::Display for Message {
                 decision,
             } => {
                 write!(f, "← {decision:?} {}", branch(transaction, number))
+            }
+            Message::Resolve {
+                transaction,
+                branch: number,
+            } => {
+                write!(f, "← resolve {}", branch(transaction, number))
             }
             Message::Ack {
                 transaction,

@@ -43,9 +43,24 @@ static INTERACTIVE: World = World {
     history: 16,
 };
 
+static ONE_PHASE: World = World {
+    name: "small: one phase",
+    about: "one branch that decides; the coordinator crashes, its session breaks, timers fire",
+    participants: &[Role::Decides],
+    clients: &[EXECUTES],
+    bounds: Bounds {
+        crashes: 1,
+        session_losses: 1,
+        duplicates: 1,
+        ticks: 1,
+        ..CALM
+    },
+    history: 16,
+};
+
 #[test]
 fn small_worlds_hold() {
-    for world in [&CRASH, &LOSSES, &INTERACTIVE] {
+    for world in [&CRASH, &LOSSES, &INTERACTIVE, &ONE_PHASE] {
         let finding = check(world, 2);
         assert!(finding.violation.is_none(), "{finding}");
         assert!(

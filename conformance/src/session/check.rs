@@ -170,6 +170,10 @@ impl Checks {
                     .may_be_prepared = true;
                 Ok(())
             }
+            v1::VoteKind::Committed => Err(
+                "it committed a branch that was not left to it; without `delegated` in the prepare it may only promise (rule 4)"
+                    .to_owned(),
+            ),
             v1::VoteKind::ReadOnly | v1::VoteKind::Refused => Ok(()),
         }
     }

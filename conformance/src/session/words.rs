@@ -34,6 +34,7 @@ pub(crate) fn word(kind: v1::DecisionKind) -> &'static str {
     match kind {
         v1::DecisionKind::Commit => "commit",
         v1::DecisionKind::Abort => "abort",
+        v1::DecisionKind::Resolve => "the question how it came out",
         v1::DecisionKind::Unspecified => "an unknown decision",
     }
 }

@@ -26,7 +26,7 @@ impl Coordinator {
                     "{transaction} counts {counted:?} open branches and has {found:?}"
                 ));
             }
-            if !entry.state.is_decided() && entry.timer.is_none() {
+            if !entry.state.is_decided() && !entry.state.is_in_doubt() && entry.timer.is_none() {
                 wrong.push(format!("{transaction} has no deadline"));
             }
         }
@@ -70,7 +70,7 @@ impl Coordinator {
 
 fn counted(state: &State) -> Option<usize> {
     match state {
-        State::Active => None,
+        State::Active | State::Delegated { .. } => None,
         State::Preparing { unvoted } => Some(*unvoted),
         State::Committing { unacked, .. } | State::Aborting { unacked, .. } => Some(*unacked),
     }
@@ -78,7 +78,7 @@ fn counted(state: &State) -> Option<usize> {
 
 fn recounted(entry: &Transaction) -> Option<usize> {
     let is_open = |state: BranchState| match entry.state {
-        State::Active | State::Preparing { .. } => state.pinned_to().is_some(),
+        State::Active | State::Preparing { .. } | State::Delegated { .. } => state.pinned_to().is_some(),
         State::Committing { .. } | State::Aborting { .. } => matches!(state, BranchState::Delivering(_)),
     };
     let open = entry
@@ -86,5 +86,5 @@ fn recounted(entry: &Transaction) -> Option<usize> {
         .iter()
         .filter(|branch| is_open(branch.state))
         .count();
-    (entry.state != State::Active).then_some(open)
+    (!matches!(entry.state, State::Active | State::Delegated { .. })).then_some(open)
 }

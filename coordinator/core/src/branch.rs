@@ -6,6 +6,11 @@
 //!      │                  │  │  └──Vote(read-only)──► ReadOnly           ▲   └─Deviate(d, k)─► Deviated(k)
 //!      │                  │  └─────Vote(refused)────► Refused            │
 //!      └──────────────────┴───────────────Decide(abort)──────────────────┘
+//!
+//!            Delegate
+//!  Enlisted ─────────► Delegated ──Vote(as above)──► Prepared, ReadOnly, Refused
+//!                       │      └──Ack(commit)──────► Finished(commit)
+//!                       └──Doubt──► Asked ──Ack(d)─► Finished(d)
 //! ```
 //!
 //! Whatever is not drawn changes nothing, and [`Stay`] says why.
@@ -35,6 +40,10 @@ pub(crate) enum BranchState {
     },
     /// Prepare was sent to this session, and to no other ever.
     Preparing { session: SessionId, sent: Moment },
+    /// Told to promise and commit at once, by this session and no other ever: its participant decides.
+    Delegated { session: SessionId, sent: Moment },
+    /// Delegated, and the answer may be lost: any session of the store is asked how it came out, until one says.
+    Asked,
     /// The promise holds, until `expires` if it is set.
     Prepared { expires: Option<Moment> },
     /// Changed nothing; hears nothing more.
@@ -53,6 +62,8 @@ pub(crate) enum BranchState {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum BranchEvent {
     Prepare { sent: Moment },
+    Delegate { sent: Moment },
+    Doubt,
     Vote { session: SessionId, vote: VoteEvent },
     Decide(Decision),
     Ack(Decision),
@@ -95,6 +106,7 @@ impl BranchState {
         use Step::{Stay as Keep, To};
         match (self, event) {
             (S::Enlisted { session, .. }, E::Prepare { sent }) => To(S::Preparing { session, sent }),
+            (S::Enlisted { session, .. }, E::Delegate { sent }) => To(S::Delegated { session, sent }),
             (S::Enlisted { .. }, E::Vote { .. }) => Keep(Stay::Unasked),
             (S::Enlisted { .. } | S::Preparing { .. }, E::Decide(Decision::Abort)) => {
                 To(S::Delivering(Decision::Abort))
@@ -105,16 +117,28 @@ impl BranchState {
             (S::Enlisted { .. } | S::Preparing { .. } | S::Prepared { .. }, E::Ack(_) | E::Deviate(..)) => {
                 Keep(Stay::Unasked)
             }
-            (S::Preparing { session, sent }, E::Vote { session: voter, vote }) if voter == session => {
-                To(match vote {
-                    VoteEvent::Prepared { prepared_for_ms } => S::Prepared {
-                        expires: prepared_for_ms.map(|ms| Moment(sent.0.saturating_add(ms))),
-                    },
-                    VoteEvent::ReadOnly => S::ReadOnly,
-                    VoteEvent::Refused => S::Refused,
-                })
+            (
+                S::Preparing { session, sent } | S::Delegated { session, sent },
+                E::Vote { session: voter, vote },
+            ) if voter == session => To(match vote {
+                VoteEvent::Prepared { prepared_for_ms } => S::Prepared {
+                    expires: prepared_for_ms.map(|ms| Moment(sent.0.saturating_add(ms))),
+                },
+                VoteEvent::ReadOnly => S::ReadOnly,
+                VoteEvent::Refused => S::Refused,
+            }),
+            (S::Preparing { .. } | S::Delegated { .. }, E::Vote { .. }) => Keep(Stay::Unasked),
+            (S::Delegated { .. }, E::Doubt) => To(S::Asked),
+            // That it has committed is a fact, whoever of its store says it. That it has not is one only behind a fence,
+            // and nobody was asked for that yet.
+            (S::Delegated { .. }, E::Ack(Decision::Commit)) => To(S::Finished(Decision::Commit)),
+            (S::Delegated { .. }, E::Ack(Decision::Abort) | E::Deviate(..)) => Keep(Stay::Unasked),
+            (S::Asked, E::Ack(done)) => To(S::Finished(done)),
+            (S::Asked, E::Vote { .. } | E::Doubt) => Keep(Stay::Late),
+            (S::Asked, E::Deviate(..)) => Keep(Stay::Contradiction),
+            (S::Delegated { .. } | S::Asked, E::Decide(_)) => {
+                unreachable!("what was left to a participant is decided only by what it says")
             }
-            (S::Preparing { .. }, E::Vote { .. }) => Keep(Stay::Unasked),
             (S::Prepared { .. }, E::Decide(decision)) => To(S::Delivering(decision)),
             (S::Prepared { .. } | S::ReadOnly | S::Refused, E::Vote { .. }) => Keep(Stay::Duplicate),
             (S::ReadOnly | S::Refused, E::Decide(_) | E::Ack(_) | E::Deviate(..)) => Keep(Stay::Late),
@@ -125,14 +149,16 @@ impl BranchState {
                 Keep(Stay::Late)
             }
             (S::Finished(_) | S::Deviated(_), E::Ack(_) | E::Deviate(..)) => Keep(Stay::Duplicate),
-            (_, E::Prepare { .. }) => Keep(Stay::Late),
+            (_, E::Prepare { .. } | E::Delegate { .. } | E::Doubt) => Keep(Stay::Late),
         }
     }
 
     /// The session that this branch lives and dies with, as long as it has not voted.
     pub fn pinned_to(self) -> Option<SessionId> {
         match self {
-            BranchState::Enlisted { session, .. } | BranchState::Preparing { session, .. } => Some(session),
+            BranchState::Enlisted { session, .. }
+            | BranchState::Preparing { session, .. }
+            | BranchState::Delegated { session, .. } => Some(session),
             _ => None,
         }
     }
@@ -143,6 +169,8 @@ impl BranchState {
             self,
             BranchState::Enlisted { .. }
                 | BranchState::Preparing { .. }
+                | BranchState::Delegated { .. }
+                | BranchState::Asked
                 | BranchState::Prepared { .. }
                 | BranchState::Delivering(_)
         )
@@ -159,6 +187,7 @@ impl BranchState {
         match self {
             BranchState::Enlisted { .. } => BranchStateView::Enlisted,
             BranchState::Preparing { .. } => BranchStateView::Preparing,
+            BranchState::Delegated { .. } | BranchState::Asked => BranchStateView::Delegated,
             BranchState::Prepared { .. } => BranchStateView::Prepared,
             BranchState::ReadOnly => BranchStateView::ReadOnly,
             BranchState::Refused => BranchStateView::Refused,

@@ -35,7 +35,11 @@ impl Coordinator {
         };
 
         let operation_bytes = operation_bytes(&request);
-        let transaction = self.mint.next(self.now);
+        let delegated = self.can_delegate(&resources);
+        let transaction = match delegated && request.key.is_none() {
+            true => self.mint.next_unrecorded(self.now),
+            false => self.mint.next(self.now),
+        };
         let timeout_ms = self.granted_timeout_ms(request.timeout_ms);
         let mut branches = Vec::with_capacity(resources.len());
         let mut messages = Vec::with_capacity(resources.len());
@@ -45,9 +49,10 @@ impl Coordinator {
             resource.unfinished += 1;
             let session = resource.next_session().expect("admission found a session");
             let store = resource.store;
-            let state = BranchState::Preparing {
-                session,
-                sent: self.now,
+            let sent = self.now;
+            let state = match delegated {
+                true => BranchState::Delegated { session, sent },
+                false => BranchState::Preparing { session, sent },
             };
             branches.push(Branch {
                 id,
@@ -64,6 +69,7 @@ impl Coordinator {
                     operation,
                     operations: 0,
                     timeout_ms,
+                    delegated,
                 },
             ));
         }
@@ -90,9 +96,15 @@ impl Coordinator {
         }
         self.table.insert(transaction, entry);
         self.set_timer(transaction, Some(Moment(self.now.0 + timeout_ms)));
-        self.register(transaction, false, effects);
+        let after = match delegated {
+            true => self.delegate(transaction, effects),
+            false => {
+                self.register(transaction, false, effects);
+                None
+            }
+        };
         for (session, message) in messages {
-            self.send(session, message, None, effects);
+            self.send(session, message, after, effects);
         }
     }
 
@@ -171,6 +183,10 @@ impl Coordinator {
         let Some(entry) = self.table.get_mut(transaction) else {
             return self.answer_ended(call, transaction, effects);
         };
+        if matches!(entry.state, State::Delegated { .. }) {
+            self.doubt(transaction, AbortReason::Requested, effects);
+            return self.wait_for(call, transaction, Wait::Decided, effects);
+        }
         if entry.state.is_decided() {
             return self.wait_for(call, transaction, Wait::Decided, effects);
         }
@@ -249,7 +265,7 @@ impl Coordinator {
             return;
         };
         let settled = match (&entry.state, wait) {
-            (State::Active | State::Preparing { .. }, _) => false,
+            (State::Active | State::Preparing { .. } | State::Delegated { .. }, _) => false,
             (State::Committing { unacked, .. }, Wait::Applied) => *unacked == 0,
             (State::Committing { .. }, Wait::Decided) | (State::Aborting { .. }, _) => true,
         };
@@ -270,6 +286,7 @@ impl Coordinator {
             self.reject(call, Rejection::TooManyWaiters { transaction }, effects);
         } else {
             entry.waiters.push(Waiter { call, wait });
+            self.answer_in_time(transaction);
         }
     }
 
@@ -284,7 +301,7 @@ impl Coordinator {
         }
         let rejection = if !self.is_mine(transaction) {
             Rejection::NotMine { transaction }
-        } else if transaction <= self.history.horizon() {
+        } else if transaction <= self.history.horizon() || transaction.is_unrecorded() {
             Rejection::Forgotten { transaction }
         } else {
             Rejection::UnknownTransaction { transaction }

@@ -143,7 +143,7 @@ impl Coordinator {
     pub fn is_drained(&self) -> bool {
         self.draining
             && self.table.values().all(|transaction| {
-                transaction.state.is_decided()
+                (transaction.state.is_decided() || transaction.state.is_in_doubt())
                     && transaction.branches.iter().all(|branch| {
                         !branch.state.is_unfinished() || !self.resources.get(branch.resource).is_connected()
                     })

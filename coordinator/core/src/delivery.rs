@@ -22,15 +22,11 @@ impl Coordinator {
         let after = entry.state.told_after();
         // An abort needs no durable record to be carried out: losing it would be an abort as well.
         let (after, attempts) = match &mut entry.state {
-            State::Active | State::Preparing { .. } => return,
+            State::Active | State::Preparing { .. } | State::Delegated { .. } => return,
             State::Committing { attempts, .. } => (after, attempts),
             State::Aborting { attempts, .. } => (None, attempts),
         };
-        let wait_ms = self
-            .limits
-            .redelivery_min_ms
-            .saturating_mul(1 << (*attempts).min(20))
-            .min(self.limits.redelivery_max_ms);
+        let wait_ms = self.limits.redelivery_wait_ms(*attempts);
         *attempts += 1;
         let mut open = false;
         let mut messages = Vec::new();
@@ -65,6 +61,7 @@ impl Coordinator {
             State::Active | State::Preparing { .. } => {
                 self.abort(transaction, AbortReason::Deadline, effects)
             }
+            State::Delegated { .. } => self.delegated_timer_fired(transaction, effects),
             State::Committing { .. } | State::Aborting { .. } => self.deliver(transaction, effects),
         }
     }
@@ -77,6 +74,7 @@ impl Coordinator {
         let mut looked_at = 0;
         let mut last = None;
         let mut due = Vec::new();
+        let mut asked = Vec::new();
         for (transaction, entry) in self.table.after(Some(after)).take(self.limits.redelivery_step) {
             looked_at += 1;
             last = Some(transaction);
@@ -87,11 +85,20 @@ impl Coordinator {
                         Decision::Abort => None,
                     };
                     due.push((transaction, branch.id, decision, told_after));
+                } else if branch.state == BranchState::Asked {
+                    asked.push((transaction, branch.id));
                 }
             }
         }
         let more = looked_at == self.limits.redelivery_step;
         self.resources.get_mut(index).redeliver_after = last.filter(|_| more);
+        for (transaction, branch) in asked {
+            if let Some(session) = self.resources.get_mut(index).next_session() {
+                let question = Message::Resolve { transaction, branch };
+                self.send(session, question, None, effects);
+            }
+            self.answer_in_time(transaction);
+        }
         for (transaction, branch, decision, told_after) in due {
             if let Some(session) = self.resources.get_mut(index).next_session() {
                 self.send_decision(session, transaction, branch, decision, told_after, effects);
@@ -125,6 +132,13 @@ impl Coordinator {
         let Some(entry) = self.table.get_mut(transaction) else {
             return self.ack_without_transaction(session, transaction, branch, ack, effects);
         };
+        if matches!(entry.state, State::Delegated { .. }) {
+            // What proves nothing leaves it unknown, and it is asked again.
+            if ack.kind == AckKind::Done {
+                self.delegate_answered(session, transaction, branch, ack.decision, effects);
+            }
+            return;
+        }
         let Some(target) = entry.branch_mut(branch) else {
             return;
         };
@@ -176,6 +190,9 @@ impl Coordinator {
             return;
         }
         match ack.kind {
+            AckKind::Done if ack.decision == Decision::Commit && self.is_unaccounted(transaction) => {
+                self.learn_commit(session, transaction, branch, effects);
+            }
             AckKind::Done => {
                 let after = Some(self.cursors.accepted());
                 self.send(session, Message::Forget { transaction, branch }, after, effects);
@@ -228,7 +245,9 @@ impl Coordinator {
         };
         entry.logged = true;
         match &mut entry.state {
-            State::Active | State::Preparing { .. } => unreachable!("only a decision can be deviated from"),
+            State::Active | State::Preparing { .. } | State::Delegated { .. } => {
+                unreachable!("only a decision can be deviated from")
+            }
             State::Committing { decided, .. } => *decided = lsn,
             State::Aborting { decided, .. } => *decided = Some(lsn),
         }
@@ -354,7 +373,7 @@ impl Coordinator {
 }
 
 /// Spreads redeliveries over a quarter of the wait, differently for each transaction and the same in each replay.
-fn spread(transaction: TransactionId, wait_ms: u64) -> u64 {
+pub(crate) fn spread(transaction: TransactionId, wait_ms: u64) -> u64 {
     let mixed =
         (transaction.as_u128() as u64 ^ transaction.milliseconds()).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     (mixed >> 32) % (wait_ms / 4 + 1)

@@ -98,6 +98,16 @@ pub enum Message {
         operations: u64,
         /// Milliseconds within which a vote is of use.
         timeout_ms: u64,
+        /// The participant is to commit at once, with a marker, if it can promise.
+        delegated: bool,
+    },
+    /// How did a delegated branch come out? If the store can prove no commit, it is to write a fence, so that there never
+    /// will be one, and to say abort.
+    Resolve {
+        /// Which transaction.
+        transaction: TransactionId,
+        /// Which branch of it.
+        branch: BranchId,
     },
     /// What was decided.
     Decision {
@@ -168,6 +178,12 @@ pub enum Reply {
         transaction: TransactionId,
         /// The outcome.
         outcome: Outcome,
+    },
+    /// It was left to its only participant, whose answer is not there in time: it may have committed. The transaction goes
+    /// on; ask again.
+    Undecided {
+        /// Its id.
+        transaction: TransactionId,
     },
     /// Nothing was executed.
     Rejected(Rejection),
@@ -249,7 +265,7 @@ pub enum Rejection {
         /// Which.
         transaction: TransactionId,
     },
-    /// So old that its outcome is no longer known.
+    /// So old that its outcome is no longer known; or left to its participant without a durable record.
     Forgotten {
         /// Which.
         transaction: TransactionId,

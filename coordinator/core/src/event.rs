@@ -194,6 +194,8 @@ pub struct SessionHello {
     pub instance: InstanceId,
     /// An embedded store, which one process at a time can hold: a new session supersedes the older one.
     pub attached: bool,
+    /// It can promise and commit at once, and tell later whether it did. Counts only with `attached`.
+    pub one_phase: bool,
     /// The most that the store has seen of any coordinator's log.
     pub seen: Vec<Seen>,
 }
@@ -217,6 +219,8 @@ pub enum Vote {
         /// Milliseconds from the sending of Prepare for which the promise holds; `None` for ever.
         prepared_for_ms: Option<u64>,
     },
+    /// It was told to promise and commit at once, and the effect is durable together with its marker.
+    Committed,
     /// It changed nothing, has let go of everything, and need not hear the decision.
     ReadOnly,
     /// It cannot commit and has rolled back.
@@ -230,10 +234,10 @@ pub enum Vote {
     },
 }
 
-/// A participant's answer to a decision.
+/// A participant's answer to a decision, or to the question how a delegated branch came out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ack {
-    /// The decision that it answers.
+    /// The decision that it answers, or that it has found to be the branch's.
     pub decision: Decision,
     /// How it went.
     pub kind: AckKind,
@@ -276,8 +280,10 @@ pub enum InDoubtPhase {
     Prepared,
     /// An older session's work that still runs and can only end in rollback.
     Preparing,
-    /// Finished; only the marker is left.
+    /// Finished; only the marker or the fence is left.
     Marker,
+    /// The same, and the store knows that it is the marker of a commit.
+    Committed,
 }
 
 /// How much room the log has.

@@ -8,8 +8,12 @@
 //! | an ended commit | finished: look again; still prepared → held, never finished by itself |
 //! | nothing; the id is above the horizon, of this epoch or an earlier one | abort |
 //! | nothing; the id is at or below the horizon | forgotten: held |
+//! | left to its participant, which has not said yet | wait: it has been asked, or will be |
 //! | another log's or partition's id, or one of its own that it never minted | not mine, which is no decision |
 //! | an id of its own log and a later epoch | nothing: this process is stale, and stops |
+//!
+//! The marker of a commit is different: it is a fact. It answers what was left to the participant, and where the record of
+//! that was lost, it makes the commit known again.
 //!
 //! A line of a scan is never a vote: a branch that shows as prepared may belong to a session that is already lost.
 
@@ -39,6 +43,14 @@ enum Verdict {
     Decided(Decision, Option<Lsn>),
     Answer(AnswerKind, Option<Lsn>),
     Forget,
+    /// A delegated branch has committed.
+    Committed,
+    /// So has one whose record was lost.
+    Learn,
+    /// It shows a commit of what has aborted.
+    Contradiction,
+    /// Nobody knows how it came out, not even that it was begun: its store must say.
+    Resolve,
     /// Nothing to say: what is to be said has been, or will be.
     Silence,
     Stale,
@@ -89,6 +101,18 @@ impl Coordinator {
                     let after = Some(self.cursors.accepted());
                     self.send(session, Message::Forget { transaction, branch }, after, effects);
                 }
+                Verdict::Committed => {
+                    self.delegate_answered(session, transaction, branch, Decision::Commit, effects);
+                }
+                Verdict::Learn => self.learn_commit(session, transaction, branch, effects),
+                Verdict::Contradiction => {
+                    let evidence =
+                        "a marker says that it committed, and the transaction has aborted".to_owned();
+                    self.hold(session, transaction, branch, InDoubtState::Deviated(evidence));
+                }
+                Verdict::Resolve => {
+                    self.send(session, Message::Resolve { transaction, branch }, None, effects);
+                }
                 Verdict::Silence | Verdict::Stale => {}
             }
         }
@@ -137,6 +161,15 @@ impl Coordinator {
         match (line.phase, self.table.get(transaction)) {
             (InDoubtPhase::Marker, Some(_)) => Verdict::Silence,
             (InDoubtPhase::Marker, None) => Verdict::Forget,
+            (InDoubtPhase::Committed, Some(entry)) => match entry.state {
+                State::Delegated { .. } => Verdict::Committed,
+                _ => Verdict::Silence,
+            },
+            (InDoubtPhase::Committed, None) => match self.history.outcome(transaction) {
+                Some((Outcome::Aborted { .. }, _)) => Verdict::Contradiction,
+                None if transaction.is_unrecorded() && transaction > self.history.horizon() => Verdict::Learn,
+                _ => Verdict::Forget,
+            },
             (phase, Some(entry)) => {
                 let branch = entry
                     .branch(line.branch)
@@ -158,6 +191,8 @@ impl Coordinator {
                     Verdict::Answer(AnswerKind::Finished, Some(told_after))
                 }
                 Some((Outcome::Aborted { .. }, _)) => Verdict::Decided(Decision::Abort, None),
+                // Work that may still commit by itself: its marker or a fence must say.
+                None if transaction.is_unrecorded() && phase == InDoubtPhase::Preparing => Verdict::Resolve,
                 None if transaction > self.history.horizon() => Verdict::Decided(Decision::Abort, None),
                 None => Verdict::Answer(AnswerKind::Forgotten, None),
             },
@@ -168,9 +203,14 @@ impl Coordinator {
 /// The verdict on a branch of a live transaction.
 fn verdict_on_live(branch: BranchState, phase: InDoubtPhase, state: &State, decided: Option<Lsn>) -> Verdict {
     match (branch, state) {
-        (BranchState::Enlisted { .. } | BranchState::Preparing { .. } | BranchState::Prepared { .. }, _) => {
-            Verdict::Answer(AnswerKind::Wait, None)
-        }
+        (
+            BranchState::Enlisted { .. }
+            | BranchState::Preparing { .. }
+            | BranchState::Delegated { .. }
+            | BranchState::Asked
+            | BranchState::Prepared { .. },
+            _,
+        ) => Verdict::Answer(AnswerKind::Wait, None),
         // It promised nothing, so it holds nothing that a commit could need.
         (BranchState::ReadOnly | BranchState::Refused, _) => Verdict::Decided(Decision::Abort, None),
         (BranchState::Delivering(_) | BranchState::Finished(_) | BranchState::Deviated(_), state) => {
@@ -179,9 +219,13 @@ fn verdict_on_live(branch: BranchState, phase: InDoubtPhase, state: &State, deci
                     Verdict::Decided(Decision::Commit, decided)
                 }
                 (State::Committing { .. }, _) => Verdict::Silence,
-                (State::Active | State::Preparing { .. } | State::Aborting { .. }, _) => {
-                    Verdict::Decided(Decision::Abort, None)
-                }
+                (
+                    State::Active
+                    | State::Preparing { .. }
+                    | State::Delegated { .. }
+                    | State::Aborting { .. },
+                    _,
+                ) => Verdict::Decided(Decision::Abort, None),
             }
         }
     }

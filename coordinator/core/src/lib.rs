@@ -33,6 +33,7 @@ mod audit;
 mod branch;
 mod clients;
 mod coordinator;
+mod delegation;
 mod delivery;
 mod effect;
 mod event;

@@ -41,6 +41,15 @@ pub struct Limits {
     pub held_branches: usize,
 }
 
+impl Limits {
+    /// How long to wait for an answer before a decision or a question is sent again for the nth time.
+    pub(crate) fn redelivery_wait_ms(&self, attempts: u32) -> u64 {
+        self.redelivery_min_ms
+            .saturating_mul(1 << attempts.min(20))
+            .min(self.redelivery_max_ms)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Limits {

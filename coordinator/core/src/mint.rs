@@ -36,12 +36,24 @@ impl Mint {
     }
 
     pub fn next(&mut self, now: Moment) -> TransactionId {
+        self.next_of(now, 0)
+    }
+
+    /// The same for a transaction that may be left to its participant without a durable record.
+    pub fn next_unrecorded(&mut self, now: Moment) -> TransactionId {
+        self.next_of(now, 1)
+    }
+
+    /// The lowest id above the last whose sequence is even (0) or odd (1).
+    fn next_of(&mut self, now: Moment, parity: u32) -> TransactionId {
         let wall_ms = self.wall_ms(now).max(self.last.milliseconds());
         let same_millisecond = wall_ms == self.last.milliseconds();
-        let (milliseconds, sequence) = match self.last.sequence().checked_add(1) {
+        let next = self.last.sequence().checked_add(1);
+        let next = next.and_then(|next| next.checked_add((next ^ parity) & 1));
+        let (milliseconds, sequence) = match next {
             Some(next) if same_millisecond => (wall_ms, next),
-            None if same_millisecond => (wall_ms + 1, 0),
-            _ => (wall_ms, 0),
+            None if same_millisecond => (wall_ms + 1, parity),
+            _ => (wall_ms, parity),
         };
         self.last = TransactionId::new(milliseconds, self.partition, self.epoch, sequence);
         self.last

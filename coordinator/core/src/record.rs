@@ -37,13 +37,23 @@ pub enum Record {
         /// Its sealed branches.
         branches: Vec<BranchRecord>,
     },
+    /// The only branch is left to its participant, which commits or does not. Forced before it is sent, unless nobody can
+    /// ask by a key or an id that was told before; then losing it makes the outcome unknown, and the id says so.
+    Delegated {
+        /// Which transaction.
+        transaction: TransactionId,
+        /// Its branch.
+        branch: BranchRecord,
+        /// The key that is bound by it.
+        key: Option<Box<KeyRecord>>,
+    },
     /// The decision. A commit, and an abort that is answered under a key, are forced; other aborts are not written.
     Decided {
         /// Which transaction.
         transaction: TransactionId,
         /// Commit, or abort with its reason.
         decision: DecisionRecord,
-        /// The branches that must hear it: for a commit those that voted prepared.
+        /// The branches that must hear it: for a commit those that voted prepared. None if the participant decided.
         branches: Vec<BranchRecord>,
         /// The key that is bound by it.
         key: Option<Box<KeyRecord>>,

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | nothing | unknown; an inquiry is answered "abort" |
 //! | `Registered` | aborting; its branches are told without being asked |
+//! | `Delegated` | in doubt: its store is asked, and until it says, the outcome is unknown |
 //! | `Decided(commit)` | committing; every branch that voted prepared is told until it acknowledges |
 //! | `Decided(abort)` | aborting, and the answer under its key is bound |
 //! | `Decided` without branches | ended |
@@ -25,8 +26,8 @@ use crate::resources::{ResourceIndex, Resources, StoreIndex};
 use crate::table::Table;
 use crate::transaction::{State, Transaction};
 use crate::{
-    AbortReason, BranchRef, Decision, DecisionRecord, Deviation, FinishedTransaction, KeyRecord, Limits, Lsn,
-    Outcome, Record, ReplayedRecord,
+    AbortReason, BranchRecord, BranchRef, Decision, DecisionRecord, Deviation, FinishedTransaction,
+    KeyRecord, Limits, Lsn, Moment, Outcome, Record, ReplayedRecord,
 };
 
 /// Places of names that were met lately: so many, that names seldom take each other's.
@@ -190,6 +191,11 @@ impl Recovery {
                 transaction,
                 branches,
             } => self.registered(lsn, transaction, branches.iter().map(BranchRef::from)),
+            Record::Delegated {
+                transaction,
+                branch,
+                key,
+            } => self.delegated(transaction, &branch, key),
             Record::Decided {
                 transaction,
                 decision,
@@ -267,7 +273,7 @@ impl Recovery {
         if self
             .table
             .get(transaction)
-            .is_some_and(|known| !is_presumed(known))
+            .is_some_and(|known| !is_undecided(known))
         {
             return Err(format!("transaction {transaction} is decided twice"));
         }
@@ -316,6 +322,50 @@ impl Recovery {
         Ok(())
     }
 
+    /// A transaction that was left to its participant and whose answer may be lost. Under a key it has one answer for ever;
+    /// without one it may have been read-only and answered "committed", so that its abort is only presumed.
+    fn delegated(
+        &mut self,
+        transaction: TransactionId,
+        branch: &BranchRecord,
+        key: Option<Box<KeyRecord>>,
+    ) -> Result<(), String> {
+        self.learn_id(transaction)?;
+        if self.table.contains(transaction) {
+            return Err(format!("transaction {transaction} is delegated twice"));
+        }
+        let doubt = match &key {
+            Some(_) => AbortReason::SessionLost {
+                resource: branch.resource.clone(),
+            },
+            None => AbortReason::Presumed,
+        };
+        let state = State::Delegated {
+            deadline: Moment(0),
+            doubt: Some(doubt),
+            attempts: 0,
+        };
+        let asked = self.branch(BranchRef::from(branch), BranchState::Asked)?;
+        let mut entry = Transaction::new(state, Few::One([asked]));
+        if let Some(key) = key.as_deref() {
+            self.keys.bind(key.clone(), transaction);
+        }
+        entry.key = key;
+        entry.logged = true;
+        self.table.insert(transaction, entry);
+        Ok(())
+    }
+
+    fn branch(&mut self, record: BranchRef<'_>, state: BranchState) -> Result<Branch, String> {
+        let (resource, store) = self.place_of(record.resource, record.store)?;
+        Ok(Branch {
+            id: record.branch,
+            resource,
+            store,
+            state,
+        })
+    }
+
     /// A transaction in its decided state, every branch still to be told.
     fn decided<'a>(
         &mut self,
@@ -330,13 +380,7 @@ impl Recovery {
         };
         let mut list = Few::default();
         for branch in branches {
-            let (resource, store) = self.place_of(branch.resource, branch.store)?;
-            list.push(Branch {
-                id: branch.branch,
-                resource,
-                store,
-                state: BranchState::Delivering(told),
-            });
+            list.push(self.branch(branch, BranchState::Delivering(told))?);
         }
         if !list.is_sorted_by_key(|branch: &Branch| branch.id) {
             list.sort_by_key(|branch: &Branch| branch.id);
@@ -380,12 +424,20 @@ impl Recovery {
         Ok((resource, self.resources.store_index(resource, store)))
     }
 
-    fn enter(&mut self, transaction: TransactionId, entry: Transaction, lsn: Lsn) {
+    fn enter(&mut self, transaction: TransactionId, mut entry: Transaction, lsn: Lsn) {
         if let (Some(key), Some(outcome)) = (&entry.key, entry.outcome()) {
             self.keys.answer(&key.key, transaction, outcome, lsn);
         }
         if entry.branches.is_empty() {
-            self.table.remove(transaction);
+            // A commit that was its participant's names nobody who must be told: the branch is in what was delegated.
+            if let Some(known) = self.table.remove(transaction)
+                && matches!(
+                    (&known.state, &entry.state),
+                    (State::Delegated { .. }, State::Committing { .. })
+                )
+            {
+                entry.branches = known.branches;
+            }
             self.ended(transaction, entry, lsn);
         } else {
             self.table.insert(transaction, entry);
@@ -440,13 +492,14 @@ impl Recovery {
     }
 }
 
-fn is_presumed(entry: &Transaction) -> bool {
+fn is_undecided(entry: &Transaction) -> bool {
     matches!(
         &entry.state,
-        State::Aborting {
-            reason: AbortReason::Presumed,
-            ..
-        }
+        State::Delegated { .. }
+            | State::Aborting {
+                reason: AbortReason::Presumed,
+                ..
+            }
     )
 }
 

@@ -49,6 +49,8 @@ pub(crate) struct Resource {
 pub(crate) struct Session {
     pub resource: ResourceIndex,
     pub instance: InstanceId,
+    /// It can promise and commit at once, and no older session of its store can work beside it.
+    pub one_phase: bool,
     /// Counts scans, so that a complete one can tell what it no longer showed.
     pub scan: u64,
 }
@@ -90,6 +92,16 @@ impl Resources {
 
     pub fn iter(&self) -> impl Iterator<Item = &Resource> {
         self.all.iter()
+    }
+
+    /// Whether every session that serves a resource can promise and commit at once.
+    pub fn takes_one_phase(&self, index: ResourceIndex) -> bool {
+        let mut sessions = self.get(index).sessions.iter();
+        sessions.all(|session| {
+            self.sessions
+                .get(session)
+                .is_some_and(|session| session.one_phase)
+        })
     }
 
     /// Takes a resource from the log.
@@ -192,6 +204,7 @@ impl Resources {
             Session {
                 resource,
                 instance: hello.instance,
+                one_phase: hello.one_phase && hello.attached,
                 scan: 0,
             },
         );

@@ -5,6 +5,12 @@
 //!                │                 │                         └──a participant deviates: stays, for the operator
 //!                └────abort────────┴──► Aborting ──all acknowledged──► (ended)
 //!   Execute ─────────────────► Preparing
+//!
+//!   one branch whose store can promise and commit at once:
+//!   seal, Execute ──► Delegated ──says committed───────────────────► (ended)
+//!                       │  ├──read-only, refused, prepared──► Preparing, with its vote
+//!                       │  └──Abort, deadline, session lost, restart──► Delegated, in doubt: it is asked
+//!                       └──in doubt──store says committed, or has fenced──► (ended)
 //! ```
 //!
 //! There is no way from Committing to Aborting: a decision that was handed to the log is never taken back.
@@ -38,6 +44,13 @@ pub(crate) enum State {
     Active,
     /// Sealed; so many branches have not voted.
     Preparing { unvoted: usize },
+    /// Left to its only branch's participant, which commits or does not, and says so. `doubt` is set once the answer may
+    /// be lost, and is why it aborts if the store can prove no commit.
+    Delegated {
+        deadline: Moment,
+        doubt: Option<AbortReason>,
+        attempts: u32,
+    },
     /// Decided to commit by the record at `decided`; so many branches have not answered.
     Committing {
         decided: Lsn,
@@ -64,7 +77,7 @@ impl State {
     /// The record that must be durable before anything of the decision is told; `None` if there is none.
     pub fn told_after(&self) -> Option<Lsn> {
         match self {
-            State::Active | State::Preparing { .. } => None,
+            State::Active | State::Preparing { .. } | State::Delegated { .. } => None,
             State::Committing { decided, .. } => Some(*decided),
             State::Aborting { decided, .. } => *decided,
         }
@@ -74,10 +87,15 @@ impl State {
         matches!(self, State::Committing { .. } | State::Aborting { .. })
     }
 
+    /// Whether the participant that decides may have decided, and its answer may be lost.
+    pub fn is_in_doubt(&self) -> bool {
+        matches!(self, State::Delegated { doubt: Some(_), .. })
+    }
+
     /// The count of branches that have not answered the decision.
     pub fn unacked(&mut self) -> Option<&mut usize> {
         match self {
-            State::Active | State::Preparing { .. } => None,
+            State::Active | State::Preparing { .. } | State::Delegated { .. } => None,
             State::Committing { unacked, .. } | State::Aborting { unacked, .. } => Some(unacked),
         }
     }
@@ -123,7 +141,7 @@ impl Transaction {
             });
         }
         match &self.state {
-            State::Active | State::Preparing { .. } => None,
+            State::Active | State::Preparing { .. } | State::Delegated { .. } => None,
             State::Committing { .. } => Some(Outcome::Committed),
             State::Aborting { reason, .. } => Some(Outcome::Aborted {
                 reason: reason.clone(),

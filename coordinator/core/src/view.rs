@@ -29,6 +29,8 @@ pub enum StateView {
     Active,
     /// Sealed; votes are awaited, or the decision is not durable yet.
     Preparing,
+    /// Left to its only participant, which has not said yet how it came out. It may have committed.
+    Delegated,
     /// Decided to commit, durably; not all have acknowledged.
     Committing,
     /// Decided to abort; not all have acknowledged.
@@ -40,7 +42,7 @@ pub enum StateView {
     /// No record of a decision, and young enough to be sure that there never was one to commit anything. Branches that
     /// were asked to prepare before a restart may still be on their way to the abort.
     NoEffects,
-    /// Below the forget-horizon: it cannot be told.
+    /// Below the forget-horizon, or left to its participant without a durable record: it cannot be told.
     Forgotten,
     /// Minted by another coordinator, partition or later epoch.
     NotMine,
@@ -66,6 +68,8 @@ pub enum BranchStateView {
     Enlisted,
     /// Prepare was sent.
     Preparing,
+    /// Its participant decides, and has not said yet.
+    Delegated,
     /// Voted prepared.
     Prepared,
     /// Voted read-only.
@@ -110,6 +114,8 @@ pub enum InDoubtState {
     Committing,
     /// Abort is not acknowledged.
     Aborting,
+    /// Its participant decided, and is asked how.
+    Delegated,
     /// The participant deviated; its evidence.
     Deviated(String),
     /// A participant shows it as prepared, and no decision can be given.
@@ -146,7 +152,7 @@ pub struct TableView {
     pub capacity: usize,
     /// Open for branches.
     pub active: usize,
-    /// Awaiting votes or the durable decision.
+    /// Awaiting votes, the durable decision, or the answer of the participant that decides.
     pub preparing: usize,
     /// Awaiting acknowledgements of Commit.
     pub committing: usize,

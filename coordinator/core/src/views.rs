@@ -35,7 +35,9 @@ impl Coordinator {
             Some((_, told_after)) if told_after > durable => StateView::Preparing,
             Some((outcome, _)) => StateView::Ended(outcome.clone()),
             None if !self.is_mine(transaction) => StateView::NotMine,
-            None if transaction <= self.history.horizon() => StateView::Forgotten,
+            None if transaction <= self.history.horizon() || transaction.is_unrecorded() => {
+                StateView::Forgotten
+            }
             None => StateView::NoEffects,
         };
         TransactionView {
@@ -72,6 +74,7 @@ impl Coordinator {
             State::Active => StateView::Active,
             _ if !may_be_told => StateView::Preparing,
             State::Preparing { .. } => StateView::Preparing,
+            State::Delegated { .. } => StateView::Delegated,
             _ if !entry.deviations.is_empty() => StateView::Heuristic(Outcome::Heuristic {
                 evidence: entry.deviations.clone(),
             }),
@@ -128,6 +131,7 @@ impl Coordinator {
                     let state = match branch.state {
                         BranchState::Delivering(Decision::Commit) => InDoubtState::Committing,
                         BranchState::Delivering(Decision::Abort) => InDoubtState::Aborting,
+                        BranchState::Asked => InDoubtState::Delegated,
                         BranchState::Deviated(_) => InDoubtState::Deviated(evidence(branch.id)),
                         _ => return None,
                     };
@@ -175,7 +179,7 @@ impl Coordinator {
             *match &entry.state {
                 State::Active => &mut table.active,
                 _ if !may_be_told => &mut table.preparing,
-                State::Preparing { .. } => &mut table.preparing,
+                State::Preparing { .. } | State::Delegated { .. } => &mut table.preparing,
                 _ if !entry.deviations.is_empty() => &mut table.heuristic,
                 State::Committing { .. } => &mut table.committing,
                 State::Aborting { .. } => &mut table.aborting,
@@ -245,6 +249,15 @@ impl Coordinator {
         let branches = self.hearing_records(transaction);
         let decision = match &entry.state {
             State::Active => return,
+            State::Delegated { .. } => {
+                let key = entry.key.clone();
+                records.extend(branches.into_iter().map(|branch| Record::Delegated {
+                    transaction,
+                    branch,
+                    key: key.clone(),
+                }));
+                return;
+            }
             State::Preparing { .. }
             | State::Aborting {
                 reason: AbortReason::Presumed,

@@ -19,6 +19,14 @@ impl Coordinator {
         effects: &mut Vec<Effect>,
     ) {
         let now = self.now;
+        let delegated = self.table.get(transaction).is_some_and(|entry| {
+            let resources: Vec<_> = entry.branches.iter().map(|branch| branch.resource).collect();
+            self.can_delegate(&resources)
+        });
+        let event = match delegated {
+            true => BranchEvent::Delegate { sent: now },
+            false => BranchEvent::Prepare { sent: now },
+        };
         let Some(entry) = self.table.get_mut(transaction) else {
             return;
         };
@@ -32,10 +40,7 @@ impl Coordinator {
             let Some(branch) = entry.branch_mut(expected.branch) else {
                 continue;
             };
-            if let (Some(session), Step::To(next)) = (
-                branch.state.pinned_to(),
-                branch.state.on(BranchEvent::Prepare { sent: now }),
-            ) {
+            if let (Some(session), Step::To(next)) = (branch.state.pinned_to(), branch.state.on(event)) {
                 branch.state = next;
                 let (branch, operations) = (expected.branch, expected.operations);
                 let message = Message::Prepare {
@@ -44,12 +49,20 @@ impl Coordinator {
                     operation: None,
                     operations,
                     timeout_ms,
+                    delegated,
                 };
                 prepares.push((session, message));
             }
         }
         if prepares.is_empty() {
             return self.decide(transaction, effects);
+        }
+        if delegated {
+            let after = self.delegate(transaction, effects);
+            for (session, message) in prepares {
+                self.send(session, message, after, effects);
+            }
+            return;
         }
         // What is unknown at or below the horizon is not answered "abort". A transaction that the horizon has passed
         // while it was active must therefore be known before anybody promises anything for it.
@@ -87,6 +100,16 @@ impl Coordinator {
         effects: &mut Vec<Effect>,
     ) {
         let event = match &vote {
+            // No promise but a fact about the store, as a scan might show it.
+            Vote::Committed => {
+                let phase = InDoubtPhase::Committed;
+                return self.in_doubt_lines(
+                    session,
+                    &[self.line(transaction, branch, phase)],
+                    false,
+                    effects,
+                );
+            }
             Vote::Prepared { prepared_for_ms } => VoteEvent::Prepared {
                 prepared_for_ms: *prepared_for_ms,
             },
@@ -106,15 +129,19 @@ impl Coordinator {
             // as a scan that found it would be.
             Some(Step::Stay(Stay::Late | Stay::Unasked)) | None => {
                 if matches!(vote, Vote::Prepared { .. }) {
-                    let line = InDoubtLine {
-                        transaction,
-                        branch,
-                        log: self.log,
-                        phase: InDoubtPhase::Prepared,
-                    };
+                    let line = self.line(transaction, branch, InDoubtPhase::Prepared);
                     self.in_doubt_lines(session, &[line], false, effects);
                 }
             }
+        }
+    }
+
+    fn line(&self, transaction: TransactionId, branch: BranchId, phase: InDoubtPhase) -> InDoubtLine {
+        InDoubtLine {
+            transaction,
+            branch,
+            log: self.log,
+            phase,
         }
     }
 
@@ -129,6 +156,10 @@ impl Coordinator {
         let Some(entry) = self.table.get_mut(transaction) else {
             return;
         };
+        // What was left to the participant comes back with its vote.
+        if matches!(entry.state, State::Delegated { .. }) {
+            entry.state = State::Preparing { unvoted: 1 };
+        }
         let State::Preparing { unvoted } = &mut entry.state else {
             unreachable!("a branch is in Preparing only while its transaction is")
         };
@@ -222,6 +253,9 @@ impl Coordinator {
         if entry.state.is_decided() {
             return;
         }
+        if matches!(entry.state, State::Delegated { .. }) {
+            return self.doubt(transaction, reason, effects);
+        }
         let mut decided = None;
         if let Some(key) = entry.key.clone() {
             entry.logged = true;
@@ -245,7 +279,7 @@ impl Coordinator {
     }
 
     /// Moves a transaction into its decided state: tells the branches, the key, and those who wait.
-    fn carry_out(
+    pub(crate) fn carry_out(
         &mut self,
         transaction: TransactionId,
         decision: Decision,

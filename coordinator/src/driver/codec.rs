@@ -32,6 +32,7 @@ mod tag {
     pub const HORIZON: u8 = 7;
     pub const KEY_HELD: u8 = 8;
     pub const ENDED_COMMITS: u8 = 9;
+    pub const DELEGATED: u8 = 10;
 }
 
 /// The numbers of [`handfast_core::DecisionRecord`].

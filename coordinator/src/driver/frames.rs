@@ -72,12 +72,19 @@ fn put(message: Message, limits: &v1::Limits, frame: &mut v1::SessionResponse) {
             operation,
             operations,
             timeout_ms,
+            delegated,
         } => frame.prepares.push(v1::Prepare {
             transaction_id: transaction_id_bytes(transaction),
             branch: branch.0,
             operation: operation.map(Bytes::from_owner),
             operations,
             timeout_ms,
+            delegated,
+        }),
+        Message::Resolve { transaction, branch } => frame.decisions.push(v1::Decision {
+            transaction_id: transaction_id_bytes(transaction),
+            branch: branch.0,
+            kind: v1::DecisionKind::Resolve.into(),
         }),
         Message::Decision {
             transaction,

@@ -18,6 +18,7 @@ use crate::runtime::{self, Phase};
 use disk::MemoryDisk;
 
 mod disk;
+mod forces;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -60,6 +61,10 @@ impl Cluster {
     }
 
     async fn dial(&self, resource: &str) -> Session {
+        self.dial_as(resource, false).await
+    }
+
+    async fn dial_as(&self, resource: &str, one_phase: bool) -> Session {
         let session = self.handle.session_id();
         let (frames, received) = mpsc::channel(super::FRAMES_IN_FLIGHT);
         let (released, release) = oneshot::channel();
@@ -69,7 +74,8 @@ impl Cluster {
             store: StoreId(resource.len() as u128),
             generation: Generation(0),
             instance: InstanceId(number),
-            attached: false,
+            attached: one_phase,
+            one_phase,
             seen: Vec::new(),
         };
         let sender = SessionSender { frames, released };
@@ -147,13 +153,18 @@ impl Session {
     }
 
     async fn vote(&self, transactions: &[TransactionId]) {
+        let prepared = handfast_core::Vote::Prepared {
+            prepared_for_ms: None,
+        };
+        self.vote_as(transactions, BranchId(0), &prepared).await;
+    }
+
+    async fn vote_as(&self, transactions: &[TransactionId], branch: BranchId, vote: &handfast_core::Vote) {
         let vote = |transaction: &TransactionId| Event::Vote {
             session: self.session,
             transaction: *transaction,
-            branch: BranchId(0),
-            vote: handfast_core::Vote::Prepared {
-                prepared_for_ms: None,
-            },
+            branch,
+            vote: vote.clone(),
         };
         let events = transactions.iter().map(vote).collect();
         let room = self.handle.room(0).await.unwrap();

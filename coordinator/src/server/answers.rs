@@ -6,6 +6,7 @@ use handfast_core::view::{
 use handfast_core::{
     AbortReason, AnswerKind, BranchRecord, Deviation, DeviationKind, FinishedTransaction, Outcome, Reply,
 };
+use handfast_ids::TransactionId;
 use handfast_proto::status::{Failure, Reason};
 use handfast_proto::v1;
 
@@ -13,8 +14,10 @@ use crate::driver::{Found, ServiceStatus};
 
 /// An outcome as the answer to Execute, Commit and Abort.
 pub fn result(reply: Reply) -> Result<v1::TransactionResult, Failure> {
-    let Reply::Outcome { transaction, outcome } = reply else {
-        return Err(unexpected());
+    let (transaction, outcome) = match reply {
+        Reply::Outcome { transaction, outcome } => (transaction, outcome),
+        Reply::Undecided { transaction } => return Ok(undecided(transaction)),
+        _ => return Err(unexpected()),
     };
     let told = told(&outcome);
     Ok(v1::TransactionResult {
@@ -25,6 +28,19 @@ pub fn result(reply: Reply) -> Result<v1::TransactionResult, Failure> {
         retryable: told.retryable,
         evidence: told.evidence,
     })
+}
+
+/// The time is over, and the participant that decides has not said how.
+fn undecided(transaction: TransactionId) -> v1::TransactionResult {
+    v1::TransactionResult {
+        transaction_id: transaction.to_string(),
+        outcome: v1::Outcome::Unknown.into(),
+        reason: "DELEGATED".to_owned(),
+        message: "the transaction was left to its only participant, which may have committed it and has not answered; it \
+                  is being asked. Ask for the transaction by its id, or send the same request under the same key"
+            .to_owned(),
+        ..v1::TransactionResult::default()
+    }
 }
 
 /// The answer to Begin.
@@ -57,7 +73,9 @@ pub fn transaction(found: Found) -> Result<v1::Transaction, Failure> {
         (StateView::Committing, _) => told.outcome = v1::Outcome::Committed.into(),
         (StateView::Aborting, _) => told.outcome = v1::Outcome::Aborted.into(),
         (StateView::Heuristic(outcome) | StateView::Ended(outcome), None) => tell(&mut told, outcome),
-        (StateView::Forgotten, None) => told.outcome = v1::Outcome::Unknown.into(),
+        (StateView::Forgotten, None) | (StateView::Delegated, _) => {
+            told.outcome = v1::Outcome::Unknown.into();
+        }
         (StateView::Ended(_) | StateView::NoEffects | StateView::Forgotten, Some(finished)) => {
             remember(&mut told, finished);
         }
@@ -132,6 +150,10 @@ pub fn in_doubt(view: InDoubtView) -> v1::InDoubtTransaction {
             "ABORTING",
             format!("waits for {at} to acknowledge the abort; {presence}"),
         ),
+        InDoubtState::Delegated => (
+            "DELEGATED",
+            format!("was left to {at}, which is asked whether it committed; {presence}"),
+        ),
         InDoubtState::Deviated(evidence) => (
             "HEURISTIC",
             format!("{at} deviated from the commit: {evidence}; compare its data with the other branches"),
@@ -168,6 +190,7 @@ fn state(state: &StateView) -> Result<v1::TransactionState, Failure> {
     Ok(match state {
         StateView::Active => Wire::Active,
         StateView::Preparing => Wire::Preparing,
+        StateView::Delegated => Wire::Delegated,
         StateView::Committing => Wire::Committing,
         StateView::Aborting => Wire::Aborting,
         StateView::Heuristic(_) => Wire::Heuristic,
@@ -186,6 +209,7 @@ fn branch(view: &BranchView) -> v1::Branch {
     let state = match view.state {
         BranchStateView::Enlisted => Wire::Enlisted,
         BranchStateView::Preparing => Wire::Preparing,
+        BranchStateView::Delegated => Wire::Delegated,
         BranchStateView::Prepared => Wire::Prepared,
         BranchStateView::ReadOnly => Wire::ReadOnly,
         BranchStateView::Refused => Wire::Refused,

@@ -38,6 +38,7 @@ pub fn hello(hello: v1::Hello) -> Result<SessionHello, Failure> {
         generation: Generation(hello.generation),
         instance: convert::instance_id(&hello.instance_id)?,
         attached: hello.attached,
+        one_phase: hello.one_phase,
         seen: hello.seen.into_iter().map(seen).collect::<Result<_, _>>()?,
     })
 }
@@ -104,6 +105,7 @@ fn vote(vote: v1::Vote) -> Result<Vote, Failure> {
         v1::VoteKind::Prepared => Ok(Vote::Prepared {
             prepared_for_ms: (vote.prepared_for_ms > 0).then_some(vote.prepared_for_ms),
         }),
+        v1::VoteKind::Committed => Ok(Vote::Committed),
         v1::VoteKind::ReadOnly => Ok(Vote::ReadOnly),
         v1::VoteKind::Refused => Ok(Vote::Refused {
             reason: cut(vote.reason, REASON_BYTES),
@@ -118,7 +120,7 @@ fn ack(ack: v1::Ack) -> Result<Ack, Failure> {
     let decision = match ack.decision() {
         v1::DecisionKind::Commit => Decision::Commit,
         v1::DecisionKind::Abort => Decision::Abort,
-        v1::DecisionKind::Unspecified => {
+        v1::DecisionKind::Resolve | v1::DecisionKind::Unspecified => {
             return Err(violation(format!("acks: decision {} is unknown", ack.decision)));
         }
     };
@@ -144,6 +146,7 @@ fn in_doubt(line: &v1::InDoubt) -> Result<InDoubtLine, Failure> {
             v1::InDoubtPhase::Prepared => InDoubtPhase::Prepared,
             v1::InDoubtPhase::Preparing => InDoubtPhase::Preparing,
             v1::InDoubtPhase::Marker => InDoubtPhase::Marker,
+            v1::InDoubtPhase::Committed => InDoubtPhase::Committed,
             v1::InDoubtPhase::Unspecified => {
                 return Err(violation(format!("in_doubt: phase {} is unknown", line.phase)));
             }

@@ -13,7 +13,8 @@ use crate::resource::{BranchKey, Refusal, Reservation, ScanLine, ScanPhase, Seen
 /// ```text
 ///   (unknown) ── Prepared ──► Prepared ── Committed ──► Committed ── Forgotten ──► (unknown)
 ///       │                        └─────── Aborted ────► Aborted ──── Forgotten ──► (unknown)
-///       └───────── Aborted ────────────────────────────────▲
+///       ├───────── Aborted ────────────────────────────────▲
+///       └───────── CommittedAtOnce ──► Committed
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum BranchState {
@@ -73,19 +74,19 @@ impl<S: Staged> State<S> {
                 seen,
                 operation,
             } => {
-                match self.staged.reserve(branch, &operation) {
-                    Ok(Reservation::Reserved) => {}
-                    Ok(Reservation::Nothing) => {
-                        return Err(format!("{branch} was promised and changes nothing"));
-                    }
-                    Err(refusal) => {
-                        return Err(format!(
-                            "{branch} was promised and is refused: {}",
-                            refusal.message
-                        ));
-                    }
-                }
+                self.reserve_again(branch, &operation)?;
                 self.prepared(at, branch, seen, operation);
+            }
+            Record::CommittedAtOnce {
+                branch,
+                seen,
+                operation,
+            } => {
+                if let Some(found) = self.branches.get(&branch) {
+                    return Err(format!("{branch} was committed at once and was {found:?}"));
+                }
+                self.reserve_again(branch, &operation)?;
+                self.committed_at_once(at, branch, seen, &operation);
             }
             Record::Committed { branch, seen } => {
                 self.witness(seen);
@@ -119,6 +120,26 @@ impl<S: Staged> State<S> {
         Ok(())
     }
 
+    /// What a record says was reserved can be reserved again.
+    fn reserve_again(&mut self, branch: BranchKey, operation: &[u8]) -> Result<(), String> {
+        match self.staged.reserve(branch, operation) {
+            Ok(Reservation::Reserved) => Ok(()),
+            Ok(Reservation::Nothing) => Err(format!("{branch} was promised and changes nothing")),
+            Err(refusal) => Err(format!(
+                "{branch} was promised and is refused: {}",
+                refusal.message
+            )),
+        }
+    }
+
+    /// Notes and keeps a promise in one step; its reservation was made.
+    pub fn committed_at_once(&mut self, at: u64, branch: BranchKey, seen: SeenLog, operation: &[u8]) {
+        self.witness(seen);
+        let before = self.branches.insert(branch, BranchState::Committed { at });
+        assert!(before.is_none(), "{branch} is committed once, and was {before:?}");
+        self.staged.apply(at, branch, operation);
+    }
+
     /// Checks and reserves; nothing is promised before its record is appended.
     pub fn reserve(&mut self, branch: BranchKey, operation: &[u8]) -> Result<Reservation, Refusal> {
         self.staged.reserve(branch, operation)
@@ -142,7 +163,8 @@ impl<S: Staged> State<S> {
     pub fn lines(&self) -> Vec<ScanLine> {
         let phase = |state: &BranchState| match state {
             BranchState::Prepared { .. } => ScanPhase::Prepared,
-            BranchState::Committed { .. } | BranchState::Aborted { .. } => ScanPhase::Marker,
+            BranchState::Committed { .. } => ScanPhase::Committed,
+            BranchState::Aborted { .. } => ScanPhase::Marker,
         };
         self.branches
             .iter()

@@ -44,6 +44,7 @@ impl<S: Staged, D: Disk> Engine for Journal<S, D> {
             identity: self.identity,
             seen,
             lines: self.state.lines(),
+            one_phase: true,
         })
     }
 
@@ -69,6 +70,15 @@ impl<S: Staged, D: Disk> Engine for Journal<S, D> {
             // Not acknowledged, so the coordinator sends it again. An error that is final shows in `progress`.
             Err(error) => tracing::warn!(%branch, ?decision, %error, "could not note a decision"),
         }
+    }
+
+    /// The marker proves a commit; without one the abort leaves a fence, with which a late prepare collides.
+    fn resolve(&mut self, branch: BranchKey, seen: SeenLog, outbox: &mut Outbox) {
+        let found = match self.state.branches.get(&branch) {
+            Some(BranchState::Committed { .. }) => Decision::Commit,
+            Some(BranchState::Prepared { .. } | BranchState::Aborted { .. }) | None => Decision::Abort,
+        };
+        self.decide(branch, found, seen, outbox);
     }
 
     fn forget(&mut self, branch: BranchKey) {
@@ -136,12 +146,17 @@ impl<S: Staged, D: Disk> Journal<S, D> {
     /// The vote, and the record that must be durable before it is said.
     fn vote(&mut self, request: PrepareRequest) -> Option<(Lsn, Vote)> {
         let PrepareRequest {
-            branch, work, seen, ..
+            branch,
+            work,
+            seen,
+            delegated,
+            ..
         } = request;
         match self.state.branches.get(&branch) {
             Some(BranchState::Prepared { at, .. }) => {
                 return Some((Lsn(*at), Vote::Prepared { prepared_for: None }));
             }
+            Some(BranchState::Committed { at }) if delegated => return Some((Lsn(*at), Vote::Committed)),
             Some(BranchState::Committed { .. } | BranchState::Aborted { .. }) => {
                 let refusal = Refusal::permanent("FENCED", "the branch was decided already");
                 return Some((Lsn::ZERO, Vote::Refused(refusal)));
@@ -151,7 +166,9 @@ impl<S: Staged, D: Disk> Journal<S, D> {
         if let Some(vote) = self.recent.get(&branch) {
             return Some((Lsn::ZERO, vote));
         }
-        match self.promise(branch, work, seen) {
+        let at_once = delegated && !self.recent.may_have_dropped(&branch);
+        match self.promise(branch, work, seen, at_once) {
+            Ok(Some(lsn)) if at_once => Some((lsn, Vote::Committed)),
             Ok(Some(lsn)) => Some((lsn, Vote::Prepared { prepared_for: None })),
             Ok(None) => {
                 self.recent.keep(branch, Vote::ReadOnly);
@@ -161,8 +178,14 @@ impl<S: Staged, D: Disk> Journal<S, D> {
         }
     }
 
-    /// Reserves and notes the promise; `None` if there is nothing to promise.
-    fn promise(&mut self, branch: BranchKey, work: Work, seen: SeenLog) -> Result<Option<Lsn>, Refusal> {
+    /// Reserves and notes the promise, or with it that it was kept at once; `None` if there is nothing to promise.
+    fn promise(
+        &mut self,
+        branch: BranchKey,
+        work: Work,
+        seen: SeenLog,
+        at_once: bool,
+    ) -> Result<Option<Lsn>, Refusal> {
         let Work::Operation(operation) = work else {
             let message = "this resource takes part in one-shot transactions only";
             return Err(Refusal::permanent("NOT_INTERACTIVE", message));
@@ -183,11 +206,25 @@ impl<S: Staged, D: Disk> Journal<S, D> {
             return Ok(None);
         }
         failpoint::pass("after_reserve");
-        match self.append(&Record::Prepared {
-            branch,
-            seen,
-            operation: operation.clone(),
-        }) {
+        let noted = operation.clone();
+        let record = match at_once {
+            true => Record::CommittedAtOnce {
+                branch,
+                seen,
+                operation: noted,
+            },
+            false => Record::Prepared {
+                branch,
+                seen,
+                operation: noted,
+            },
+        };
+        match self.append(&record) {
+            Ok(lsn) if at_once => {
+                failpoint::pass("after_commit_append");
+                self.state.committed_at_once(lsn.0, branch, seen, &operation);
+                Ok(Some(lsn))
+            }
             Ok(lsn) => {
                 failpoint::pass("after_prepare_append");
                 self.state.prepared(lsn.0, branch, seen, operation);

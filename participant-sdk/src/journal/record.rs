@@ -8,6 +8,7 @@
 //!   5 Forgotten  branch
 //!   6 Seen       log 16 · epoch 4 · lsn 8                    in checkpoints only
 //!   7 State      a record of the service, to the end         in checkpoints only
+//!   8 CommittedAtOnce   branch · seen · operation, to the end
 //!
 //!   branch = log 16 · transaction 16 · branch 4              seen = epoch 4 · lsn 8, of the same log
 //! ```
@@ -26,6 +27,7 @@ const ABORTED: u8 = 4;
 const FORGOTTEN: u8 = 5;
 const SEEN: u8 = 6;
 const STATE: u8 = 7;
+const COMMITTED_AT_ONCE: u8 = 8;
 
 /// A record of the journal.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,6 +46,15 @@ pub enum Record {
         /// What its coordinator's log was.
         seen: SeenLog,
         /// What was promised.
+        operation: Bytes,
+    },
+    /// The only branch of its transaction is promised, and kept, in one step; proves it until the branch is forgotten.
+    CommittedAtOnce {
+        /// Which one.
+        branch: BranchKey,
+        /// What its coordinator's log was.
+        seen: SeenLog,
+        /// What was done.
         operation: Bytes,
     },
     /// The promise was kept; proves it until the branch is forgotten.
@@ -90,6 +101,15 @@ impl Record {
                 put_seen(&mut bytes, seen);
                 bytes.extend_from_slice(operation);
             }
+            Record::CommittedAtOnce {
+                branch,
+                seen,
+                operation,
+            } => {
+                put_branch(&mut bytes, COMMITTED_AT_ONCE, branch);
+                put_seen(&mut bytes, seen);
+                bytes.extend_from_slice(operation);
+            }
             Record::Committed { branch, seen } => {
                 put_branch(&mut bytes, COMMITTED, branch);
                 put_seen(&mut bytes, seen);
@@ -125,6 +145,15 @@ impl Record {
                 let branch = rest.branch()?;
                 let seen = rest.seen(branch.log)?;
                 Record::Prepared {
+                    branch,
+                    seen,
+                    operation: rest.all(),
+                }
+            }
+            COMMITTED_AT_ONCE => {
+                let branch = rest.branch()?;
+                let seen = rest.seen(branch.log)?;
+                Record::CommittedAtOnce {
                     branch,
                     seen,
                     operation: rest.all(),

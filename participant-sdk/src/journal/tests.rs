@@ -1,5 +1,6 @@
 mod crashes;
 mod mem_disk;
+mod one_phase;
 mod records;
 mod table;
 
@@ -127,12 +128,17 @@ impl Bench {
     }
 
     fn prepare(&mut self, branch: BranchKey, operation: &'static [u8]) {
+        self.ask(branch, operation, false);
+    }
+
+    fn ask(&mut self, branch: BranchKey, operation: &'static [u8], delegated: bool) {
         let work = Work::Operation(Bytes::from_static(operation));
         let request = PrepareRequest {
             branch,
             work,
             seen: seen(5),
             deadline: crate::runtime::from_now(Duration::from_secs(1)),
+            delegated,
         };
         self.journal.prepare(request, &mut self.outbox);
         self.journal.start();

@@ -204,6 +204,7 @@ impl Dialer {
             seen: self.all_seen(&opened.seen).iter().map(seen).collect(),
             protocol_version: PROTOCOL_VERSION,
             software: concat!("handfast-participant/", env!("CARGO_PKG_VERSION")).to_owned(),
+            one_phase: opened.one_phase,
         }
     }
 }

@@ -18,6 +18,8 @@ pub struct PrepareRequest {
     pub seen: SeenLog,
     /// After this time, counted from the receipt of its frame, a vote is of no more use.
     pub deadline: Instant,
+    /// It is the only branch, and is to commit at once if it can promise.
+    pub delegated: bool,
 }
 
 /// What Hello says.
@@ -29,6 +31,8 @@ pub struct Opened {
     pub seen: Vec<SeenLog>,
     /// What a complete scan found.
     pub lines: Vec<ScanLine>,
+    /// It can promise and commit at once.
+    pub one_phase: bool,
 }
 
 /// What has come of earlier inputs, apart from the answers in the outbox.
@@ -75,6 +79,9 @@ pub trait Engine: Send + 'static {
 
     /// Takes a decision.
     fn decide(&mut self, branch: BranchKey, decision: Decision, seen: SeenLog, outbox: &mut Outbox);
+
+    /// Takes the question how a delegated branch came out. If nothing proves that it committed, it is fenced.
+    fn resolve(&mut self, branch: BranchKey, seen: SeenLog, outbox: &mut Outbox);
 
     /// The end of this branch is durable at the coordinator.
     fn forget(&mut self, branch: BranchKey);

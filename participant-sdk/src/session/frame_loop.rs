@@ -197,6 +197,7 @@ impl<'a, E: Engine> FrameLoop<'a, E> {
                 work,
                 seen: self.seen,
                 deadline,
+                delegated: prepare.delegated,
             };
             self.engine.prepare(request, &mut self.session.outbox);
         }
@@ -205,6 +206,10 @@ impl<'a, E: Engine> FrameLoop<'a, E> {
             let decision = match decision.kind() {
                 v1::DecisionKind::Commit => Decision::Commit,
                 v1::DecisionKind::Abort => Decision::Abort,
+                v1::DecisionKind::Resolve => {
+                    self.engine.resolve(branch, self.seen, &mut self.session.outbox);
+                    continue;
+                }
                 // A decision that this build does not know is not carried out, and so not acknowledged.
                 v1::DecisionKind::Unspecified => continue,
             };

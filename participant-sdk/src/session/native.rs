@@ -206,6 +206,7 @@ impl<R: Resource> Engine for Native<R> {
             identity,
             seen,
             lines,
+            one_phase: false,
         })
     }
 
@@ -237,6 +238,11 @@ impl<R: Resource> Engine for Native<R> {
         if !self.deciding.contains_key(&branch) {
             self.decisions.push(branch, decision);
         }
+    }
+
+    /// It never said that it could decide, so nobody asks it how it did; and what cannot be told is not acknowledged.
+    fn resolve(&mut self, branch: BranchKey, _seen: SeenLog, _outbox: &mut Outbox) {
+        tracing::warn!(%branch, "the coordinator asks how a delegated branch came out, and none was ever delegated here");
     }
 
     fn forget(&mut self, branch: BranchKey) {

@@ -48,6 +48,7 @@ impl Outbox {
                 };
                 wire.prepared_for_ms = prepared_for.as_ref().map_or(0, millis);
             }
+            Vote::Committed => wire.set_kind(v1::VoteKind::Committed),
             Vote::ReadOnly => wire.set_kind(v1::VoteKind::ReadOnly),
             Vote::Refused(refusal) => {
                 wire.set_kind(v1::VoteKind::Refused);
@@ -152,6 +153,7 @@ fn line(line: &ScanLine) -> v1::InDoubt {
         ScanPhase::Prepared => v1::InDoubtPhase::Prepared,
         ScanPhase::Preparing => v1::InDoubtPhase::Preparing,
         ScanPhase::Marker => v1::InDoubtPhase::Marker,
+        ScanPhase::Committed => v1::InDoubtPhase::Committed,
     };
     v1::InDoubt {
         transaction_id: convert::transaction_id_bytes(line.branch.transaction),

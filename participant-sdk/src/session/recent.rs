@@ -2,9 +2,14 @@
 //!
 //! A prepare is never sent again by another session, so nothing has to be kept for longer. Every branch comes by here once,
 //! so what is kept of it is small and found by a cheap hash.
+//!
+//! A repeat whose vote is no longer kept must not work a second time. It can be promised, because a promise that nobody
+//! waits for is found and rolled back; it must never commit at once.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
+
+use handfast_proto::ids::TransactionId;
 
 use crate::resource::{BranchKey, Refusal, Vote};
 
@@ -16,6 +21,8 @@ const KEPT_VOTES: usize = 65_536;
 pub(crate) struct RecentVotes {
     votes: HashMap<BranchKey, Kept, BuildHasherDefault<BranchHasher>>,
     order: VecDeque<BranchKey>,
+    /// The newest transaction whose vote was dropped.
+    dropped: Option<TransactionId>,
 }
 
 #[derive(Debug)]
@@ -53,12 +60,19 @@ impl RecentVotes {
             && let Some(oldest) = self.order.pop_front()
         {
             self.votes.remove(&oldest);
+            self.dropped = self.dropped.max(Some(oldest.transaction));
         }
     }
 
     pub(crate) fn clear(&mut self) {
         self.votes.clear();
         self.order.clear();
+        self.dropped = None;
+    }
+
+    /// Whether a prepare may be a repeat of one whose vote is no longer kept.
+    pub(crate) fn may_have_dropped(&self, branch: &BranchKey) -> bool {
+        self.dropped.is_some_and(|dropped| branch.transaction <= dropped)
     }
 }
 

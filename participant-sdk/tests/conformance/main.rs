@@ -6,8 +6,6 @@
 
 mod ledger;
 mod postgres;
-#[path = "../support/postgres_server.rs"]
-mod postgres_server;
 
 use std::any::Any;
 

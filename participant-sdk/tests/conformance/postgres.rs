@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use handfast_conformance::{Effects, Operations, Options, Template};
+use handfast_servers::PostgresServer;
 
 use crate::Subject;
-use crate::postgres_server::PostgresServer;
 
 /// Branches that may be prepared at once; more than any case has.
 const SLOTS: &str = "max_prepared_transactions=64";
 
 pub fn subject() -> Subject {
-    let server = Arc::new(PostgresServer::start(&[SLOTS]));
-    let database = server.create_database();
-    server.psql(&database, "CREATE TABLE orders (number bigint NOT NULL)");
+    let server = Arc::new(PostgresServer::start(&[SLOTS]).unwrap());
+    let database = server.create_database().unwrap();
+    server
+        .psql(&database, "CREATE TABLE orders (number bigint NOT NULL)")
+        .unwrap();
     let agent = env!("CARGO_BIN_EXE_handfast-agent");
     let url = server.url(&database);
     let exec = format!("exec {agent} postgres --name {{resource}} --coordinator {{coordinator}} --url {url}");
@@ -29,7 +31,9 @@ pub fn subject() -> Subject {
     };
     let reader = server.clone();
     options.effects = Some(Effects::function(move || {
-        let rows = reader.psql(&database, "SELECT number FROM orders ORDER BY number");
+        let rows = reader
+            .psql(&database, "SELECT number FROM orders ORDER BY number")
+            .unwrap();
         async move { Ok(rows.lines().map(str::to_owned).collect()) }
     }));
     Subject {

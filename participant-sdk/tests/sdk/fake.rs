@@ -97,12 +97,22 @@ impl Session {
     }
 
     pub async fn prepare(&mut self, numbers: impl IntoIterator<Item = u32>, operation: &bytes::Bytes) {
+        self.prepare_as(false, numbers, operation).await;
+    }
+
+    pub async fn prepare_as(
+        &mut self,
+        delegated: bool,
+        numbers: impl IntoIterator<Item = u32>,
+        operation: &bytes::Bytes,
+    ) {
         let prepare = |number| v1::Prepare {
             transaction_id: id(number),
             branch: 0,
             operation: Some(operation.clone()),
             operations: 0,
             timeout_ms: 10_000,
+            delegated,
         };
         let prepares = numbers.into_iter().map(prepare).collect();
         self.send(v1::SessionResponse {
@@ -185,13 +195,25 @@ impl Session {
         vote
     }
 
+    /// Asks how a delegated branch came out; which decision is acknowledged as done.
+    pub async fn resolve(&mut self, number: u32) -> v1::DecisionKind {
+        self.decide(v1::DecisionKind::Resolve, [number]).await;
+        let ack = self.next_ack(number).await;
+        assert_eq!(ack.kind(), v1::AckKind::Done);
+        ack.decision()
+    }
+
     pub async fn ack(&mut self, number: u32) -> v1::AckKind {
+        self.next_ack(number).await.kind()
+    }
+
+    async fn next_ack(&mut self, number: u32) -> v1::Ack {
         while self.acks.is_empty() {
             assert!(self.read().await, "the session ended and no acknowledgement came");
         }
         let ack = self.acks.pop_front().expect("one has come");
         assert_eq!(ack.transaction_id, id(number));
-        ack.kind()
+        ack
     }
 
     /// Waits for the end of a complete scan, and takes its lines as numbers and phases.

@@ -81,6 +81,52 @@ fn transfer(amount: i64) -> Bytes {
 }
 
 #[tokio::test]
+async fn a_single_branch_commits_at_once_and_tells_how_it_came_out_after_its_session() {
+    let (directory, fake) = (tempfile::tempdir().unwrap(), Fake::start().await);
+    let running = Running::start(directory.path(), &fake).await;
+    let mut session = fake.accept().await;
+    assert!(session.hello.one_phase);
+    session.welcome().await;
+    session.prepare_as(true, [1], &transfer(300)).await;
+    assert_eq!(session.vote(1).await.kind(), VoteKind::Committed);
+    session.prepare_as(true, [2], &transfer(701)).await;
+    assert_eq!(session.vote(2).await.kind(), VoteKind::Refused);
+    session.prepare_as(true, [1], &transfer(300)).await;
+    assert_eq!(
+        session.vote(1).await.kind(),
+        VoteKind::Committed,
+        "the same vote again"
+    );
+    running.kill().await;
+
+    // Its answers may be lost: the next session shows the marker, and says what it can prove.
+    let running = Running::start(directory.path(), &fake).await;
+    let mut session = fake.accept().await;
+    assert_eq!(session.scan().await, [(1, InDoubtPhase::Committed)]);
+    session.welcome().await;
+    assert_eq!(session.resolve(1).await, DecisionKind::Commit);
+    assert_eq!(session.resolve(3).await, DecisionKind::Abort);
+    session.prepare_as(true, [3], &transfer(100)).await;
+    assert_eq!(
+        session.vote(3).await.kind(),
+        VoteKind::Refused,
+        "it meets the fence"
+    );
+    session.forget(1).await;
+    session.forget(3).await;
+    session.prepare_as(true, [3], &transfer(100)).await;
+    assert_eq!(
+        session.vote(3).await.kind(),
+        VoteKind::Refused,
+        "also when that is gone"
+    );
+    running.stop().await;
+    let report = ledger::inspect(directory.path()).await.unwrap();
+    assert_eq!((report.balances["alice"], report.balances["bob"]), (700, 1300));
+    assert_eq!((report.prepared.len(), report.markers.len()), (0, 0));
+}
+
+#[tokio::test]
 async fn a_transfer_is_promised_carried_out_acknowledged_and_forgotten() {
     let (directory, fake) = (tempfile::tempdir().unwrap(), Fake::start().await);
     let running = Running::start(directory.path(), &fake).await;

@@ -401,6 +401,7 @@ fn interactive(branch: u32, operations: u64) -> SessionResponse {
         operation: None,
         operations,
         timeout_ms: 5_000,
+        delegated: false,
     };
     SessionResponse {
         prepares: vec![prepare],

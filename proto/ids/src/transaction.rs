@@ -8,6 +8,9 @@
 //!  └───────────────┴──────┴────────────┴─────┴───────────────┴───────────────┘
 //! ```
 //!
+//! An odd sequence marks a transaction that its coordinator may have left to its only participant without a durable
+//! record: no record of such an id proves nothing.
+//!
 //! Source of the frame: RFC 9562, section 5.8.
 
 use std::fmt;
@@ -62,7 +65,13 @@ impl TransactionId {
         Epoch((self.0 >> 32) as u32 & Epoch::MAX.0)
     }
 
-    /// The ordinal within the millisecond.
+    /// Whether the transaction may have been left to its only participant without a durable record. Then nobody but that
+    /// participant can tell how it came out, and "there is no record" is no answer.
+    pub fn is_unrecorded(self) -> bool {
+        self.0 & 1 == 1
+    }
+
+    /// Grows within the millisecond.
     pub fn sequence(self) -> u32 {
         self.0 as u32
     }

@@ -47,6 +47,7 @@ impl Frame for v1::SessionRequest {
             let kind = match vote.kind() {
                 v1::VoteKind::Prepared => VoteKind::Prepared,
                 v1::VoteKind::ReadOnly => VoteKind::ReadOnly,
+                v1::VoteKind::Committed => VoteKind::Committed,
                 v1::VoteKind::Refused | v1::VoteKind::Unspecified => VoteKind::Refused,
             };
             let (transaction, branch) = (wire.transaction(&vote.transaction_id), BranchId(vote.branch));
@@ -141,10 +142,13 @@ impl Frame for Result<v1::SessionResponse, Status> {
             if told.kind() == v1::DecisionKind::Commit {
                 wire.is_told_to_commit();
             }
-            wire.record(Message::Decision {
-                transaction,
-                branch,
-                decision: decision(told.kind()),
+            wire.record(match told.kind() {
+                v1::DecisionKind::Resolve => Message::Resolve { transaction, branch },
+                kind => Message::Decision {
+                    transaction,
+                    branch,
+                    decision: decision(kind),
+                },
             });
         }
         for answer in &frame.answers {
@@ -186,6 +190,8 @@ impl Frame for Result<v1::SessionResponse, Status> {
 fn decision(kind: v1::DecisionKind) -> Decision {
     match kind {
         v1::DecisionKind::Commit => Decision::Commit,
-        v1::DecisionKind::Abort | v1::DecisionKind::Unspecified => Decision::Abort,
+        v1::DecisionKind::Abort | v1::DecisionKind::Resolve | v1::DecisionKind::Unspecified => {
+            Decision::Abort
+        }
     }
 }

@@ -57,6 +57,7 @@ fn takes(world: &World, core: &Coordinator, now: Moment, event: &Event) -> Optio
             let trigger = match vote {
                 Vote::Prepared { .. } => Trigger::VotePrepared,
                 Vote::ReadOnly => Trigger::VoteReadOnly,
+                Vote::Committed => Trigger::VoteCommitted,
                 Vote::Refused { .. } => Trigger::VoteRefused,
             };
             return named(*transaction, Some(*branch), trigger);
@@ -81,6 +82,7 @@ fn takes(world: &World, core: &Coordinator, now: Moment, event: &Event) -> Optio
                     InDoubtPhase::Prepared => Trigger::ScanPrepared,
                     InDoubtPhase::Preparing => Trigger::ScanPreparing,
                     InDoubtPhase::Marker => Trigger::ScanMarker,
+                    InDoubtPhase::Committed => Trigger::ScanCommitted,
                 };
                 named(line.transaction, Some(line.branch), trigger);
             }
@@ -134,6 +136,7 @@ fn of_transaction(state: &StateView) -> State {
     match state {
         StateView::Active => State::Active,
         StateView::Preparing => State::Preparing,
+        StateView::Delegated => State::Delegated,
         StateView::Committing => State::Committing,
         StateView::Aborting => State::Aborting,
         StateView::Heuristic(_) => State::Heuristic,
@@ -148,6 +151,7 @@ fn of_branch(state: BranchStateView) -> State {
     match state {
         BranchStateView::Enlisted => State::Enlisted,
         BranchStateView::Preparing => State::Preparing,
+        BranchStateView::Delegated => State::Delegated,
         BranchStateView::Prepared => State::Prepared,
         BranchStateView::ReadOnly => State::ReadOnly,
         BranchStateView::Refused => State::Refused,

@@ -1,12 +1,16 @@
 //! "Commit implies that every branch voted yes": before anybody hears of a commit, every branch that was asked to prepare
-//! has said that it can, or that it has nothing to do.
+//! has said that it can, or that it has nothing to do. The only branch of a transaction may have committed at once: then its
+//! participant has said so, by its vote, in answer to the question, or in a scan.
 
 use std::collections::BTreeMap;
 
 use handfast_ids::BranchId;
 
 use super::Invariant;
-use crate::trace::{Decision, Event, Message, Told, Transaction, VoteKind};
+use crate::trace::{AckKind, Decision, Event, Message, Told, Transaction, VoteKind};
+
+/// The phase of a scan's line that shows the marker of a commit.
+const COMMITTED: i32 = 4;
 
 /// By transaction and branch: the vote, once there is one.
 #[derive(Default)]
@@ -29,7 +33,10 @@ impl CommitNeedsEveryVote {
 }
 
 fn is_yes(vote: Option<VoteKind>) -> bool {
-    matches!(vote, Some(VoteKind::Prepared | VoteKind::ReadOnly))
+    matches!(
+        vote,
+        Some(VoteKind::Prepared | VoteKind::ReadOnly | VoteKind::Committed)
+    )
 }
 
 impl Invariant for CommitNeedsEveryVote {
@@ -69,6 +76,29 @@ impl Invariant for CommitNeedsEveryVote {
                     .or_default();
                 // The first vote counts; a repeated prepare may be answered otherwise once the branch is decided.
                 known.get_or_insert(*vote);
+            }
+            Event::Message(
+                _,
+                _,
+                Message::Ack {
+                    transaction,
+                    branch,
+                    decision: Decision::Commit,
+                    ack: AckKind::Done,
+                }
+                | Message::InDoubt {
+                    transaction,
+                    branch,
+                    phase: COMMITTED,
+                },
+            ) => {
+                if let Some(vote) = self
+                    .asked
+                    .get_mut(transaction)
+                    .and_then(|branches| branches.get_mut(branch))
+                {
+                    vote.get_or_insert(VoteKind::Committed);
+                }
             }
             Event::Message(
                 _,

@@ -1,6 +1,8 @@
 //! "A decision never changes", and "an inquiry answered 'abort' is never followed by commit": whoever hears of a
 //! decision, by whatever way and however late, hears the same.
 //!
+//! What was left to a participant was decided by what it said: by its vote, or in answer to the question how it came out.
+//!
 //! A transaction in which nobody promised anything has no effects either way, and without a key no record: it may read as
 //! committed to its client, and as aborted after a restart. In the same way a branch that had nothing to do may be told to
 //! abort when an old line of a scan still shows it: it holds nothing that a commit could need.
@@ -10,13 +12,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use handfast_ids::BranchId;
 
 use super::Invariant;
-use crate::trace::{Decision, Event, Message, Told, Transaction, VoteKind};
+use crate::trace::{AckKind, Decision, Event, Message, Told, Transaction, VoteKind};
 
 #[derive(Default)]
 pub(super) struct DecisionNeverChanges {
     decided: BTreeMap<Transaction, Decision>,
     promised: BTreeSet<Transaction>,
     read_only: BTreeSet<(Transaction, BranchId)>,
+    /// Branches whose participants were asked how they came out.
+    asked: BTreeSet<(Transaction, BranchId)>,
 }
 
 impl DecisionNeverChanges {
@@ -33,11 +37,30 @@ impl DecisionNeverChanges {
                 vote,
             } => {
                 match vote {
+                    VoteKind::Committed => {
+                        self.promised.insert(transaction);
+                        return Some((transaction, Decision::Commit));
+                    }
                     VoteKind::Prepared => drop(self.promised.insert(transaction)),
                     VoteKind::ReadOnly => drop(self.read_only.insert((transaction, branch))),
                     VoteKind::Refused => {}
                 }
                 None
+            }
+            Message::Resolve { transaction, branch } => {
+                self.asked.insert((transaction, branch));
+                None
+            }
+            Message::Ack {
+                transaction,
+                branch,
+                decision,
+                ack: AckKind::Done,
+            } if self.asked.contains(&(transaction, branch)) => {
+                if decision == Decision::Commit {
+                    self.promised.insert(transaction);
+                }
+                Some((transaction, decision))
             }
             _ => None,
         }

@@ -82,11 +82,12 @@ fn next(world: &World, state: &State) -> Option<Action> {
         .iter()
         .enumerate()
         .find_map(|(participant, it)| {
-            let working = it.branches.iter().find(|(_, slot)| **slot == Slot::Working);
-            working.map(|(&part, _)| Action::Vote {
+            let at_work = |slot: &Slot| matches!(slot, Slot::Working | Slot::Deciding);
+            let working = it.branches.iter().find(|(_, slot)| at_work(slot));
+            working.map(|(&part, slot)| Action::Vote {
                 participant,
                 part,
-                vote: voluntary_vote(world, participant),
+                vote: voluntary_vote(world, participant, *slot),
             })
         })
 }

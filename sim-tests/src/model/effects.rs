@@ -69,13 +69,18 @@ impl State {
                 transaction,
                 branch,
                 operation,
+                delegated,
                 ..
             } => {
+                if delegated {
+                    self.check_delegated(transaction);
+                }
                 self.memory.transactions.insert(transaction);
                 self.check_pinned((transaction, branch), session);
                 Down::Prepare {
                     part: (transaction, branch),
                     with_operation: operation.is_some(),
+                    delegated,
                 }
             }
             Message::Decision {
@@ -87,6 +92,7 @@ impl State {
                 self.check_decision(part, commits);
                 Down::Decision { part, commits }
             }
+            Message::Resolve { transaction, branch } => Down::Resolve((transaction, branch)),
             Message::Answer {
                 transaction,
                 branch,
@@ -140,6 +146,11 @@ impl State {
                 return;
             }
             Reply::View { view, .. } => return self.check_view(view),
+            // Unknown, and told so.
+            Reply::Undecided { .. } => {
+                self.calls.remove(&call);
+                return;
+            }
             Reply::Outcome { transaction, outcome } => {
                 self.check_outcome_is_durable(*transaction, outcome, "a client");
                 if let Some(role) = role {

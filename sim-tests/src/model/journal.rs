@@ -109,6 +109,10 @@ impl Journal {
             let durable = lsn <= self.durable();
             match record {
                 Record::Registered { transaction: id, .. } if *id == transaction => story.mentioned = true,
+                Record::Delegated { transaction: id, .. } if *id == transaction => {
+                    story.mentioned = true;
+                    story.delegated = Some(durable);
+                }
                 Record::Decided {
                     transaction: id,
                     decision,
@@ -137,6 +141,8 @@ impl Journal {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Story<'a> {
     pub mentioned: bool,
+    /// Set if it is left to its participant; true if that is durable.
+    pub delegated: Option<bool>,
     pub decided: Option<Decided<'a>>,
     /// Set if its end is written; true if that is durable.
     pub ended: Option<bool>,

@@ -42,8 +42,16 @@ pub enum Body {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Down {
     Enlisted(Part),
-    Prepare { part: Part, with_operation: bool },
-    Decision { part: Part, commits: bool },
+    Prepare {
+        part: Part,
+        with_operation: bool,
+        delegated: bool,
+    },
+    Resolve(Part),
+    Decision {
+        part: Part,
+        commits: bool,
+    },
     Hold(Part),
     Forget(Part),
 }
@@ -68,6 +76,8 @@ pub enum Up {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Ballot {
     Prepared,
+    /// Done at once.
+    Committed,
     ReadOnly,
     Refused,
 }
@@ -86,6 +96,7 @@ pub enum Found {
     Prepared,
     Preparing,
     Marker,
+    Committed,
 }
 
 impl Network {
@@ -134,6 +145,7 @@ impl Up {
                     Ballot::Prepared => Vote::Prepared {
                         prepared_for_ms: None,
                     },
+                    Ballot::Committed => Vote::Committed,
                     Ballot::ReadOnly => Vote::ReadOnly,
                     Ballot::Refused => Vote::Refused {
                         reason: "NO".to_owned(),
@@ -170,6 +182,7 @@ impl Up {
                         Found::Prepared => InDoubtPhase::Prepared,
                         Found::Preparing => InDoubtPhase::Preparing,
                         Found::Marker => InDoubtPhase::Marker,
+                        Found::Committed => InDoubtPhase::Committed,
                     },
                 };
                 Event::InDoubt {
@@ -221,7 +234,13 @@ impl fmt::Display for Down {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Down::Enlisted(part) => write!(f, "Enlisted {}", short_part(part)),
+            Down::Prepare {
+                part,
+                delegated: true,
+                ..
+            } => write!(f, "Prepare and commit {}", short_part(part)),
             Down::Prepare { part, .. } => write!(f, "Prepare {}", short_part(part)),
+            Down::Resolve(part) => write!(f, "Resolve {}", short_part(part)),
             Down::Decision { part, commits } => write!(f, "{:?} {}", decision(commits), short_part(part)),
             Down::Hold(part) => write!(f, "Hold {}", short_part(part)),
             Down::Forget(part) => write!(f, "Forget {}", short_part(part)),

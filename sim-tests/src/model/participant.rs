@@ -7,6 +7,9 @@
 //!      └────────────────────────Abort (the fence)───────────────┴────────────► Aborted ────Forget──► Gone
 //! ```
 //!
+//! One that decides by itself goes from Deciding, which belongs to the session, straight to Committed; asked how a branch
+//! came out, it says commit by its marker, or writes a fence and says abort.
+//!
 //! Prepared, Held, Committed and Aborted are durable. The rest belongs to the session: a crash wipes it out, and a new
 //! session dooms the work of the one before, which then can only end in rollback. Gone and Voted are what the SDK
 //! remembers of a session's messages, so that a Prepare that comes twice is worked once.
@@ -39,6 +42,8 @@ pub enum Slot {
     Open,
     /// Asked to prepare; nothing is durable yet.
     Working,
+    /// Asked to prepare and commit; nothing is durable yet.
+    Deciding,
     /// Work of an older session.
     Doomed,
     /// Answered without a promise.
@@ -83,7 +88,15 @@ impl Participant {
                 self.branches.entry(part).or_insert(Slot::Open);
                 (None, None)
             }
-            Down::Prepare { part, with_operation } => (self.prepare(part, with_operation), None),
+            Down::Prepare {
+                part,
+                with_operation,
+                delegated,
+            } => (self.prepare(part, with_operation, delegated), None),
+            Down::Resolve(part) => match self.branches.get(&part) {
+                Some(Slot::Committed) => self.commit(part),
+                _ => self.abort(part),
+            },
             Down::Decision { part, commits: true } => self.commit(part),
             Down::Decision { part, commits: false } => self.abort(part),
             Down::Hold(part) => {
@@ -101,17 +114,19 @@ impl Participant {
         }
     }
 
-    fn prepare(&mut self, part: Part, with_operation: bool) -> Option<Up> {
+    fn prepare(&mut self, part: Part, with_operation: bool, delegated: bool) -> Option<Up> {
+        let asked = if delegated { Slot::Deciding } else { Slot::Working };
         let vote = match self.branches.get(&part) {
             None if with_operation => {
-                self.branches.insert(part, Slot::Working);
+                self.branches.insert(part, asked);
                 return None;
             }
             Some(Slot::Open) => {
-                self.branches.insert(part, Slot::Working);
+                self.branches.insert(part, asked);
                 return None;
             }
-            Some(Slot::Working | Slot::Held | Slot::Committed) => return None,
+            Some(Slot::Committed) if delegated => Ballot::Committed,
+            Some(Slot::Working | Slot::Deciding | Slot::Held | Slot::Committed) => return None,
             Some(Slot::Prepared) => Ballot::Prepared,
             Some(Slot::Voted(vote)) => *vote,
             Some(Slot::Aborted | Slot::Gone | Slot::Doomed) => Ballot::Refused,
@@ -127,6 +142,7 @@ impl Participant {
     pub fn vote(&mut self, part: Part, vote: Ballot) -> Up {
         let slot = match vote {
             Ballot::Prepared => Slot::Prepared,
+            Ballot::Committed => Slot::Committed,
             Ballot::ReadOnly | Ballot::Refused => Slot::Voted(vote),
         };
         self.branches.insert(part, slot);
@@ -181,8 +197,9 @@ impl Participant {
             .filter_map(|(&part, slot)| match slot {
                 Slot::Prepared | Slot::Held => Some((part, Found::Prepared)),
                 Slot::Doomed => Some((part, Found::Preparing)),
-                Slot::Committed | Slot::Aborted => Some((part, Found::Marker)),
-                Slot::Open | Slot::Working | Slot::Voted(_) | Slot::Gone => None,
+                Slot::Committed => Some((part, Found::Committed)),
+                Slot::Aborted => Some((part, Found::Marker)),
+                Slot::Open | Slot::Working | Slot::Deciding | Slot::Voted(_) | Slot::Gone => None,
             })
             .collect()
     }

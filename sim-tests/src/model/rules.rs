@@ -105,6 +105,10 @@ impl State {
         };
         for branch in expected {
             let part = (id, branch);
+            // Its participant has decided.
+            if hearing.is_empty() && self.memory.committed.contains(&part) {
+                continue;
+            }
             let prepared = self.memory.prepared.contains(&part);
             let heard =
                 self.memory.heard.contains(&part) && (prepared || self.memory.read_only.contains(&part));
@@ -207,10 +211,25 @@ impl State {
         }
     }
 
+    /// A participant is told to decide: what somebody may ask about later must be known to the log.
+    pub fn check_delegated(&mut self, id: TransactionId) {
+        let delegated = self.journal.story(id).delegated;
+        if delegated.is_none() || delegated == Some(false) && !id.is_unrecorded() {
+            self.breach(
+                Rule::Durable,
+                format!("{} is left to its participant before that is durable", short(id)),
+            );
+        }
+    }
+
     /// A participant may let go of marker and fence.
     pub fn check_forget(&mut self, part: Part) {
         let story = self.journal.story(part.0);
-        if story.mentioned && story.ended != Some(true) {
+        // Nobody else was to hear of it, so the decision was the end.
+        let is_learned = story
+            .decided
+            .is_some_and(|decided| decided.durable && !hears(decided.record, part.1) && story.commits());
+        if story.mentioned && story.ended != Some(true) && !is_learned {
             self.breach(
                 Rule::Remembered,
                 format!("{} may forget before the end is durable", short_part(part)),
@@ -233,7 +252,11 @@ impl State {
     pub fn check_outcome_is_durable(&mut self, id: TransactionId, outcome: &Outcome, whom: &str) {
         let story = self.journal.story(id);
         let read_only = !self.memory.prepared.iter().any(|part| part.0 == id);
+        // The marker is the proof, and stays until the end is durable.
+        let alone = self.memory.committed.iter().any(|part| part.0 == id) && read_only;
         let good = match outcome {
+            Outcome::Committed if alone => true,
+            Outcome::Aborted { .. } if alone => false,
             Outcome::Committed if read_only && story.decided.is_none() => true,
             Outcome::Committed => story.commits() && !story.is_undurable(),
             Outcome::Aborted { .. } => !story.commits() && !story.is_undurable(),
@@ -281,10 +304,22 @@ impl State {
             _ => None,
         });
         let id = view.transaction;
+        let denies = matches!(
+            view.state,
+            StateView::NoEffects | StateView::Aborting | StateView::Ended(Outcome::Aborted { .. })
+        );
+        if denies && self.memory.committed.iter().any(|part| part.0 == id) && !self.memory.restored {
+            self.breach(
+                Rule::Told,
+                format!("{} has committed, and a view denies it", short(id)),
+            );
+        }
         let story = self.journal.story(id);
         let read_only = !self.memory.prepared.iter().any(|part| part.0 == id);
+        let alone = read_only && self.memory.committed.iter().any(|part| part.0 == id);
         let decided = story.decided.map(|decided| decided.decision);
         let is_known = |decision: Decision| match decided {
+            Some(Decision::Commit) if alone => decision == Decision::Commit,
             Some(decided) => decided == decision && !story.is_undurable(),
             None => decision == Decision::Abort || read_only,
         };

@@ -11,7 +11,7 @@ use super::journal::{IDENTITY, Journal};
 use super::network::{Network, Part};
 use super::participant::Participant;
 use super::rules::{Breach, Rule};
-use super::world::{Bounds, ClientRole, PERIOD_MS, RESOURCES, World};
+use super::world::{Bounds, ClientRole, PERIOD_MS, RESOURCES, Role, World};
 
 /// A state. The coordinator in it is the real one.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -186,12 +186,14 @@ impl State {
             epoch,
             lsn,
         });
+        let decides = world.participants[index] == Role::Decides;
         let hello = SessionHello {
             resource: resource(index),
             store: store(index),
             generation: Generation(1),
             instance: InstanceId(u128::from(participant.instance)),
-            attached: false,
+            attached: decides,
+            one_phase: decides,
             seen: seen.into_iter().collect(),
         };
         if let Some(old) = old {

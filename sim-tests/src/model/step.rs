@@ -12,7 +12,7 @@ use handfast_core::{
 use handfast_ids::{IdempotencyKey, TransactionId};
 
 use super::network::{Ballot, Body, Packet, Part, Up};
-use super::participant::Slot;
+use super::participant::{Fate, Slot};
 use super::state::{State, resource};
 use super::world::{ClientRole, KEY, PERIOD_MS, Role, World};
 
@@ -118,14 +118,14 @@ fn participant_actions(world: &World, state: &State, participant: usize, actions
     }
     let it = &state.participants[participant];
     for (&part, slot) in &it.branches {
-        if *slot == Slot::Working {
-            let vote = voluntary_vote(world, participant);
+        if matches!(slot, Slot::Working | Slot::Deciding) {
+            let vote = voluntary_vote(world, participant, *slot);
             actions.push(Action::Vote {
                 participant,
                 part,
                 vote,
             });
-            if left.refusals > 0 && vote == Ballot::Prepared {
+            if left.refusals > 0 && vote != Ballot::ReadOnly {
                 let vote = Ballot::Refused;
                 actions.push(Action::Vote {
                     participant,
@@ -158,9 +158,10 @@ fn participant_actions(world: &World, state: &State, participant: usize, actions
 }
 
 /// What a participant votes when it does not refuse.
-pub fn voluntary_vote(world: &World, participant: usize) -> Ballot {
+pub fn voluntary_vote(world: &World, participant: usize, slot: Slot) -> Ballot {
     match world.participants[participant] {
-        Role::Updates => Ballot::Prepared,
+        Role::Decides if slot == Slot::Deciding => Ballot::Committed,
+        Role::Updates | Role::Decides => Ballot::Prepared,
         Role::Reads => Ballot::ReadOnly,
     }
 }
@@ -340,6 +341,10 @@ fn cast(world: &World, state: &mut State, participant: usize, part: Part, vote: 
     match vote {
         Ballot::Prepared => state.memory.prepared.insert(part),
         Ballot::ReadOnly => state.memory.read_only.insert(part),
+        Ballot::Committed => {
+            state.came_out(Fate::Committed(part));
+            false
+        }
         Ballot::Refused => false,
     };
     let it = &mut state.participants[participant];

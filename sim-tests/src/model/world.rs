@@ -37,6 +37,8 @@ pub enum Role {
     Updates,
     /// It changes nothing: votes read-only.
     Reads,
+    /// It changes something in an attached store that can promise and commit at once: alone in its transaction, it decides.
+    Decides,
 }
 
 /// What a client asks for.
@@ -302,6 +304,65 @@ pub const WORLDS: &[World] = &[
             ..CALM
         },
         history: 0,
+    },
+    World {
+        name: "one-phase",
+        about: "one branch that decides: a message lost and one doubled, a refusal, timers, a crash of the coordinator",
+        participants: &[Role::Decides],
+        clients: &[EXECUTE],
+        bounds: Bounds {
+            drops: 1,
+            duplicates: 1,
+            crashes: 1,
+            ticks: 2,
+            refusals: 1,
+            ..CALM
+        },
+        history: PLENTY,
+    },
+    World {
+        name: "one-phase-lost",
+        about: "the same with a session that breaks, a crash of the participant and a late scan in place of that crash",
+        participants: &[Role::Decides],
+        clients: &[EXECUTE],
+        bounds: Bounds {
+            drops: 1,
+            duplicates: 1,
+            participant_crashes: 1,
+            session_losses: 1,
+            ticks: 1,
+            scans: 1,
+            ..CALM
+        },
+        history: PLENTY,
+    },
+    World {
+        name: "one-phase-key",
+        about: "one branch that decides, two clients with one key, crashes of both sides, a checkpoint",
+        participants: &[Role::Decides],
+        clients: &[EXECUTE_KEYED, EXECUTE_KEYED_APPLIED],
+        bounds: Bounds {
+            crashes: 2,
+            participant_crashes: 1,
+            checkpoints: 1,
+            ticks: 1,
+            ..CALM
+        },
+        history: PLENTY,
+    },
+    World {
+        name: "one-phase-interactive",
+        about: "a service that decides enlists; one client commits while another aborts, over crashes and a lost session",
+        participants: &[Role::Decides],
+        clients: &[ClientRole::Commits { wait: Wait::Applied }, ClientRole::Aborts],
+        bounds: Bounds {
+            session_losses: 1,
+            crashes: 1,
+            participant_crashes: 1,
+            ticks: 1,
+            ..CALM
+        },
+        history: PLENTY,
     },
 ];
 

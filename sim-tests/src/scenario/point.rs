@@ -55,12 +55,16 @@ steps! {
     VotePrepared = "vote-prepared",
     /// It has changed nothing.
     VoteReadOnly = "vote-read-only",
+    /// It has committed at once.
+    VoteCommitted = "vote-committed",
     /// It votes no.
     VoteRefused = "vote-refused",
     /// It is told to commit.
     Commit = "commit",
     /// It is told to abort.
     Abort = "abort",
+    /// It is asked how a delegated branch came out.
+    Resolve = "resolve",
     /// It has done as it was told.
     AckDone = "ack-done",
     /// It cannot tell what became of the branch.
@@ -73,6 +77,8 @@ steps! {
     InDoubtPreparing = "in-doubt-preparing",
     /// A scan shows a marker.
     InDoubtMarker = "in-doubt-marker",
+    /// A scan shows the marker of a commit.
+    InDoubtCommitted = "in-doubt-committed",
     /// A scan is complete.
     ScanComplete = "scan-complete",
     /// A scan is answered: not decided.
@@ -150,6 +156,8 @@ words! {
     Resource = "resource",
     /// Sealed branches.
     Registered = "registered",
+    /// A branch that is left to its participant.
+    Delegated = "delegated",
     /// A decision.
     Decided = "decided",
     /// A deviation.

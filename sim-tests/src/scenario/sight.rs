@@ -107,6 +107,7 @@ fn matter(record: &[u8]) -> Option<Matter> {
         Record::EpochStarted { .. } => Matter::Epoch,
         Record::Resource { .. } => Matter::Resource,
         Record::Registered { .. } => Matter::Registered,
+        Record::Delegated { .. } => Matter::Delegated,
         Record::Decided { .. } => Matter::Decided,
         Record::Deviated { .. } => Matter::Deviated,
         Record::Ended { .. } => Matter::Ended,
@@ -175,6 +176,7 @@ fn of_message(message: &Message) -> Option<(Step, Option<Transaction>)> {
             let step = match vote {
                 VoteKind::Prepared => Step::VotePrepared,
                 VoteKind::ReadOnly => Step::VoteReadOnly,
+                VoteKind::Committed => Step::VoteCommitted,
                 VoteKind::Refused => Step::VoteRefused,
             };
             (step, Some(transaction))
@@ -190,6 +192,7 @@ fn of_message(message: &Message) -> Option<(Step, Option<Transaction>)> {
             };
             (step, Some(transaction))
         }
+        Message::Resolve { transaction, .. } => (Step::Resolve, Some(transaction)),
         Message::Ack { transaction, ack, .. } => {
             let step = match ack {
                 AckKind::Done => Step::AckDone,
@@ -204,6 +207,7 @@ fn of_message(message: &Message) -> Option<(Step, Option<Transaction>)> {
             let step = match phase {
                 1 => Step::InDoubtPrepared,
                 2 => Step::InDoubtPreparing,
+                4 => Step::InDoubtCommitted,
                 _ => Step::InDoubtMarker,
             };
             (step, Some(transaction))

@@ -281,6 +281,7 @@ fn words(message: &Message) -> Option<(&'static str, Option<Transaction>, bool, 
             let (class, text) = match vote {
                 VoteKind::Prepared => ("prepare", "yes, prepared:"),
                 VoteKind::ReadOnly => ("prepare", "nothing changed in"),
+                VoteKind::Committed => ("commit", "committed at once:"),
                 VoteKind::Refused => ("abort", "no, refused:"),
             };
             (class, Some(transaction), true, text.to_owned())
@@ -293,6 +294,12 @@ fn words(message: &Message) -> Option<(&'static str, Option<Transaction>, bool, 
             Decision::Commit => ("commit", Some(transaction), false, "commit".to_owned()),
             Decision::Abort => ("abort", Some(transaction), false, "abort".to_owned()),
         },
+        Message::Resolve { transaction, .. } => (
+            "hazard",
+            Some(transaction),
+            false,
+            "how did it come out:".to_owned(),
+        ),
         Message::Ack {
             transaction,
             decision,
@@ -317,6 +324,7 @@ fn words(message: &Message) -> Option<(&'static str, Option<Transaction>, bool, 
             let text = match phase {
                 1 => "scan shows prepared:",
                 2 => "scan shows work under way:",
+                4 => "scan shows the commit of",
                 _ => "scan shows marker of",
             };
             ("scan", Some(transaction), true, text.to_owned())

@@ -56,6 +56,7 @@ impl World {
                 generation: Generation(1),
                 instance: InstanceId(1),
                 attached: true,
+                one_phase: false,
                 seen: Vec::new(),
             };
             world.handle(Event::SessionUp { session, hello });

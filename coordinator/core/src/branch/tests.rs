@@ -12,6 +12,11 @@ const PREPARING: BranchState = BranchState::Preparing {
     session: MINE,
     sent: SENT,
 };
+const DELEGATED: BranchState = BranchState::Delegated {
+    session: MINE,
+    sent: SENT,
+};
+const ASKED: BranchState = BranchState::Asked;
 const PREPARED: BranchState = BranchState::Prepared { expires: None };
 const EXPIRING: BranchState = BranchState::Prepared {
     expires: Some(Moment(15)),
@@ -33,6 +38,8 @@ fn events() -> Vec<(&'static str, BranchEvent)> {
     };
     vec![
         ("prepare", BranchEvent::Prepare { sent: SENT }),
+        ("delegate", BranchEvent::Delegate { sent: SENT }),
+        ("doubt", BranchEvent::Doubt),
         ("yes", vote(MINE, promise)),
         ("yes for a time", vote(MINE, expiring)),
         ("read-only", vote(MINE, VoteEvent::ReadOnly)),
@@ -64,7 +71,7 @@ fn events() -> Vec<(&'static str, BranchEvent)> {
 }
 
 /// The whole table: every state, and what each of the events above does to it, in their order. `None` cannot happen.
-fn table() -> Vec<(BranchState, [Option<Step>; 16])> {
+fn table() -> Vec<(BranchState, [Option<Step>; 18])> {
     use BranchState::{ReadOnly, Refused};
     let to = |state| Some(Step::To(state));
     let duplicate = Some(Step::Stay(Stay::Duplicate));
@@ -73,23 +80,25 @@ fn table() -> Vec<(BranchState, [Option<Step>; 16])> {
     let contradiction = Some(Step::Stay(Stay::Contradiction));
     let voted = |commit, abort| {
         [
-            late, duplicate, duplicate, duplicate, duplicate, duplicate, duplicate, duplicate, commit, abort,
-            unasked, unasked, unasked, unasked, unasked, unasked,
+            late, late, late, duplicate, duplicate, duplicate, duplicate, duplicate, duplicate, duplicate,
+            commit, abort, unasked, unasked, unasked, unasked, unasked, unasked,
         ]
     };
     let out = [
-        late, duplicate, duplicate, duplicate, duplicate, duplicate, duplicate, duplicate, late, late, late,
-        late, late, late, late, late,
+        late, late, late, duplicate, duplicate, duplicate, duplicate, duplicate, duplicate, duplicate, late,
+        late, late, late, late, late, late, late,
     ];
     let done = [
-        late, late, late, late, late, late, late, late, late, late, duplicate, duplicate, duplicate,
-        duplicate, duplicate, duplicate,
+        late, late, late, late, late, late, late, late, late, late, late, late, duplicate, duplicate,
+        duplicate, duplicate, duplicate, duplicate,
     ];
     vec![
         (
             ENLISTED,
             [
                 to(PREPARING),
+                to(DELEGATED),
+                late,
                 unasked,
                 unasked,
                 unasked,
@@ -111,6 +120,8 @@ fn table() -> Vec<(BranchState, [Option<Step>; 16])> {
             PREPARING,
             [
                 late,
+                late,
+                late,
                 to(PREPARED),
                 to(EXPIRING),
                 to(ReadOnly),
@@ -128,6 +139,52 @@ fn table() -> Vec<(BranchState, [Option<Step>; 16])> {
                 unasked,
             ],
         ),
+        (
+            DELEGATED,
+            [
+                late,
+                late,
+                to(ASKED),
+                to(PREPARED),
+                to(EXPIRING),
+                to(ReadOnly),
+                to(Refused),
+                unasked,
+                unasked,
+                unasked,
+                None,
+                None,
+                to(COMMITTED),
+                unasked,
+                unasked,
+                unasked,
+                unasked,
+                unasked,
+            ],
+        ),
+        (
+            ASKED,
+            [
+                late,
+                late,
+                late,
+                late,
+                late,
+                late,
+                late,
+                late,
+                late,
+                late,
+                None,
+                None,
+                to(COMMITTED),
+                to(ABORTED),
+                contradiction,
+                contradiction,
+                contradiction,
+                contradiction,
+            ],
+        ),
         (PREPARED, voted(to(COMMITTING), to(ABORTING))),
         (EXPIRING, voted(to(COMMITTING), to(ABORTING))),
         (ReadOnly, out),
@@ -135,6 +192,8 @@ fn table() -> Vec<(BranchState, [Option<Step>; 16])> {
         (
             COMMITTING,
             [
+                late,
+                late,
                 late,
                 late,
                 late,
@@ -156,6 +215,8 @@ fn table() -> Vec<(BranchState, [Option<Step>; 16])> {
         (
             ABORTING,
             [
+                late,
+                late,
                 late,
                 late,
                 late,
@@ -200,6 +261,16 @@ fn a_commit_before_the_vote_is_a_bug_of_ours() {
 }
 
 #[test]
+fn a_decision_over_a_participants_head_is_a_bug_of_ours() {
+    for state in [DELEGATED, ASKED] {
+        for decision in [Decision::Commit, Decision::Abort] {
+            let decided = std::panic::catch_unwind(|| state.on(BranchEvent::Decide(decision)));
+            assert!(decided.is_err(), "{decision:?} in {state:?}");
+        }
+    }
+}
+
+#[test]
 fn a_promise_for_ever_so_long_does_not_overflow() {
     let vote = VoteEvent::Prepared {
         prepared_for_ms: Some(u64::MAX),
@@ -212,8 +283,8 @@ fn a_promise_for_ever_so_long_does_not_overflow() {
 #[test]
 fn only_what_has_not_voted_is_pinned_and_only_what_is_open_is_unfinished() {
     for (state, _) in table() {
-        let unvoted = [ENLISTED, PREPARING].contains(&state);
-        let open = unvoted || [PREPARED, EXPIRING, COMMITTING, ABORTING].contains(&state);
+        let unvoted = [ENLISTED, PREPARING, DELEGATED].contains(&state);
+        let open = unvoted || [ASKED, PREPARED, EXPIRING, COMMITTING, ABORTING].contains(&state);
         let hears = ![BranchState::ReadOnly, BranchState::Refused].contains(&state);
         assert_eq!(state.pinned_to(), unvoted.then_some(MINE), "{state:?}");
         assert_eq!(state.is_unfinished(), open, "{state:?}");

@@ -32,9 +32,34 @@ fn an_exhausted_sequence_borrows_the_next_millisecond() {
     let borrowed = mint.next(Moment(100));
     assert_eq!((borrowed.milliseconds(), borrowed.sequence()), (WALL_MS + 1, 0));
     let next = mint.next(Moment(100));
-    assert_eq!((next.milliseconds(), next.sequence()), (WALL_MS + 1, 1));
+    assert_eq!((next.milliseconds(), next.sequence()), (WALL_MS + 1, 2));
     let later = mint.next(Moment(105));
     assert_eq!((later.milliseconds(), later.sequence()), (WALL_MS + 5, 0));
+}
+
+#[test]
+fn an_odd_sequence_marks_what_may_lack_a_record() {
+    let mut mint = mint(1, WALL_MS, 0);
+    let ids = [
+        mint.next(Moment(100)),
+        mint.next_unrecorded(Moment(100)),
+        mint.next_unrecorded(Moment(100)),
+        mint.next(Moment(100)),
+        mint.next_unrecorded(Moment(101)),
+    ];
+    assert_eq!(ids.map(TransactionId::sequence), [0, 1, 3, 4, 1]);
+    assert_eq!(
+        ids.map(TransactionId::is_unrecorded),
+        [false, true, true, false, true]
+    );
+    assert!(ids.is_sorted());
+    mint.last = TransactionId::new(WALL_MS + 1, Partition(3), Epoch(1), u32::MAX - 1);
+    assert_eq!(mint.next_unrecorded(Moment(101)).sequence(), u32::MAX);
+    let borrowed = mint.next_unrecorded(Moment(101));
+    assert_eq!((borrowed.milliseconds(), borrowed.sequence()), (WALL_MS + 2, 1));
+    mint.last = TransactionId::new(WALL_MS + 2, Partition(3), Epoch(1), u32::MAX - 1);
+    let borrowed = mint.next(Moment(102));
+    assert_eq!((borrowed.milliseconds(), borrowed.sequence()), (WALL_MS + 3, 0));
 }
 
 #[test]

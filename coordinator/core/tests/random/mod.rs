@@ -282,6 +282,7 @@ impl Play {
             InDoubtPhase::Prepared,
             InDoubtPhase::Preparing,
             InDoubtPhase::Marker,
+            InDoubtPhase::Committed,
         ];
         let vote = |vote| Event::Vote {
             session,
@@ -297,7 +298,8 @@ impl Play {
         };
         self.event(match lie % 8 {
             0 => vote(Vote::Prepared { prepared_for_ms }),
-            1 => vote(Vote::ReadOnly),
+            1 if lie & 16 == 0 => vote(Vote::ReadOnly),
+            1 => vote(Vote::Committed),
             2 => vote(Vote::Refused {
                 reason: String::new(),
                 message: evidence,
@@ -313,7 +315,7 @@ impl Play {
                     transaction,
                     branch,
                     log: IDENTITY.log,
-                    phase: phases[usize::from(lie / 8) % 3],
+                    phase: phases[usize::from(lie / 8) % phases.len()],
                 }],
                 complete: lie & 16 == 0,
             },
@@ -400,7 +402,11 @@ impl Play {
     fn hear(&mut self, happened: Happened) {
         let effect = match happened {
             Happened::Did(effect) | Happened::Released(effect) => effect,
-            Happened::Logged(_, Record::Registered { transaction, .. }, _) => {
+            Happened::Logged(
+                _,
+                Record::Registered { transaction, .. } | Record::Delegated { transaction, .. },
+                _,
+            ) => {
                 if !self.transactions.contains(&transaction) {
                     self.transactions.push(transaction);
                 }

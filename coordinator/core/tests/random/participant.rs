@@ -33,8 +33,22 @@ impl Participant {
     pub fn take(&mut self, session: SessionId, message: &Message) -> Option<Event> {
         match *message {
             Message::Prepare {
-                transaction, branch, ..
-            } => self.prepare(session, (transaction, branch)),
+                transaction,
+                branch,
+                delegated,
+                ..
+            } => self.prepare(session, (transaction, branch), delegated),
+            Message::Resolve { transaction, branch } => {
+                let decision = self.resolve((transaction, branch));
+                self.seen.insert((session, (transaction, branch)));
+                let kind = AckKind::Done;
+                Some(Event::Ack {
+                    session,
+                    transaction,
+                    branch,
+                    ack: Ack { decision, kind },
+                })
+            }
             Message::Decision {
                 transaction,
                 branch,
@@ -64,7 +78,7 @@ impl Participant {
         }
     }
 
-    fn prepare(&mut self, session: SessionId, key: Branch) -> Option<Event> {
+    fn prepare(&mut self, session: SessionId, key: Branch, delegated: bool) -> Option<Event> {
         if !self.seen.insert((session, key)) {
             return None;
         }
@@ -74,6 +88,12 @@ impl Participant {
             (Some(_), _) => return None,
             (None, 6) => no("NO"),
             (None, 2 | 14) => Vote::ReadOnly,
+            // Now and then it would rather be told.
+            (None, dice) if delegated && dice != 9 => {
+                *self.effects.entry(key).or_default() += 1;
+                self.kept.insert(key, Kept::Committed);
+                Vote::Committed
+            }
             (None, _) => {
                 self.kept.insert(key, Kept::Prepared);
                 Vote::Prepared {
@@ -88,6 +108,19 @@ impl Participant {
             branch,
             vote,
         })
+    }
+
+    /// How it came out: a marker proves it, and without one a fence makes it an abort.
+    fn resolve(&mut self, key: Branch) -> Decision {
+        if self.kept.get(&key) == Some(&Kept::Committed) {
+            return Decision::Commit;
+        }
+        if self.effects.contains_key(&key) && !self.forgotten.contains(&key) {
+            self.violations
+                .push(format!("{key:?} has lost the marker of its effect"));
+        }
+        self.kept.insert(key, Kept::Aborted);
+        Decision::Abort
     }
 
     fn decide(&mut self, key: Branch, decision: Decision) {
@@ -127,7 +160,8 @@ impl Participant {
                 log: IDENTITY.log,
                 phase: match kept {
                     Kept::Prepared => InDoubtPhase::Prepared,
-                    Kept::Committed | Kept::Aborted => InDoubtPhase::Marker,
+                    Kept::Committed => InDoubtPhase::Committed,
+                    Kept::Aborted => InDoubtPhase::Marker,
                 },
             });
         Event::InDoubt {

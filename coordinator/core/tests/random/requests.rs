@@ -43,7 +43,9 @@ pub fn hello(session: SessionId, resource: usize, attached: bool) -> SessionHell
         store: StoreId(resource as u128),
         generation: Generation(1),
         instance: InstanceId(u128::from(session.0)),
-        attached,
+        // One is always attached, one never decides by itself.
+        attached: attached || resource == 0,
+        one_phase: resource != 2,
         seen: Vec::new(),
     }
 }

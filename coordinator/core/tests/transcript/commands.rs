@@ -287,6 +287,7 @@ fn hello(command: &Command) -> Result<SessionHello, String> {
         generation: Generation(command.number("generation", 1)?),
         instance: InstanceId(u128::from(command.number("instance", session.0)?)),
         attached: command.has("attached"),
+        one_phase: command.has("one-phase"),
         seen,
     })
 }
@@ -296,6 +297,7 @@ fn vote(command: &Command) -> Result<Vote, String> {
         "prepared" => Vote::Prepared {
             prepared_for_ms: command.milliseconds("for")?,
         },
+        "committed" => Vote::Committed,
         "read-only" => Vote::ReadOnly,
         "refused" => Vote::Refused {
             reason: command.word(3)?.to_owned(),
@@ -334,6 +336,7 @@ fn lines(names: &mut Names, command: &Command, wall_ms: u64) -> Result<Vec<InDou
             "prepared" => InDoubtPhase::Prepared,
             "preparing" => InDoubtPhase::Preparing,
             "marker" => InDoubtPhase::Marker,
+            "committed" => InDoubtPhase::Committed,
             other => return Err(format!("a scan finds no {other}")),
         };
         lines.push(InDoubtLine {

@@ -68,6 +68,21 @@ impl Names {
             } => {
                 format!("Registered {} {}", self.of(*transaction), records(branches))
             }
+            Record::Delegated {
+                transaction,
+                branch,
+                key,
+            } => {
+                let key = key
+                    .as_ref()
+                    .map(|key| format!(" {}", key_text(key)))
+                    .unwrap_or_default();
+                format!(
+                    "Delegated {} {}{key}",
+                    self.of(*transaction),
+                    records(std::slice::from_ref(branch))
+                )
+            }
             Record::Decided {
                 transaction,
                 decision,
@@ -137,15 +152,24 @@ impl Names {
                 operation,
                 operations,
                 timeout_ms,
+                delegated,
             } => {
                 let work = match operation {
                     Some(operation) => format!("{:?}", String::from_utf8_lossy(operation)),
                     None => format!("{operations} operations"),
                 };
+                let order = if *delegated {
+                    "Prepare and commit"
+                } else {
+                    "Prepare"
+                };
                 format!(
-                    "Prepare {}/{branch} {work} within {timeout_ms}ms",
+                    "{order} {}/{branch} {work} within {timeout_ms}ms",
                     self.of(*transaction)
                 )
+            }
+            Message::Resolve { transaction, branch } => {
+                format!("Resolve {}/{branch}", self.of(*transaction))
             }
             Message::Decision {
                 transaction,
@@ -179,6 +203,7 @@ impl Names {
                 let outcome = self.outcome(outcome);
                 format!("{} {outcome}", self.of(*transaction))
             }
+            Reply::Undecided { transaction } => format!("{} undecided", self.of(*transaction)),
             Reply::Rejected(rejection) => format!("rejected: {}", self.rejection(rejection)),
             Reply::View { view, last } => {
                 let last = if *last { " (last)" } else { "" };
@@ -234,6 +259,7 @@ impl Names {
         let state = match &view.state {
             StateView::Active => "active".to_owned(),
             StateView::Preparing => "preparing".to_owned(),
+            StateView::Delegated => "delegated".to_owned(),
             StateView::Committing => "committing".to_owned(),
             StateView::Aborting => "aborting".to_owned(),
             StateView::Heuristic(outcome) => self.outcome(outcome),
@@ -266,6 +292,7 @@ impl Names {
         let state = match &view.state {
             InDoubtState::Committing => "committing".to_owned(),
             InDoubtState::Aborting => "aborting".to_owned(),
+            InDoubtState::Delegated => "delegated".to_owned(),
             InDoubtState::Deviated(evidence) => format!("deviated {evidence:?}"),
             InDoubtState::Held(answer) => format!("held {}", answered(*answer)),
         };

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use handfast_core::view::StateView;
 use handfast_core::{
-    AckKind, AnswerKind, BranchRecord, Call, Decision, DecisionRecord, Effect, Event, Lsn, Message, Outcome,
-    Record, Rejection, Reply, SessionId, Vote,
+    AckKind, AnswerKind, BranchRecord, Call, Decision, DecisionRecord, Effect, Event, InDoubtPhase, Lsn,
+    Message, Outcome, Record, Rejection, Reply, SessionId, Vote,
 };
 use handfast_ids::{BranchId, IdempotencyKey, ResourceName, StoreId, TransactionId};
 
@@ -21,13 +21,18 @@ type Key = (IdempotencyKey, u64);
 pub struct Oracle {
     pub violations: Vec<String>,
     sessions: BTreeMap<SessionId, (ResourceName, StoreId)>,
+    one_phase: BTreeSet<SessionId>,
     welcomed: BTreeSet<SessionId>,
     registered: BTreeMap<TransactionId, (Lsn, Vec<BranchRecord>)>,
+    /// Left to a participant; what was sent stays known although the record may be lost.
+    delegated: BTreeMap<TransactionId, Delegated>,
     decided: BTreeMap<TransactionId, Decided>,
     ended: BTreeMap<TransactionId, Lsn>,
     asked: BTreeMap<BranchKey, SessionId>,
     yes: BTreeMap<BranchKey, Yes>,
     applied: BTreeSet<(BranchKey, ResourceName, StoreId)>,
+    /// Stores have said that these did not happen and never will.
+    not_applied: BTreeSet<BranchKey>,
     told_abort: BTreeSet<(BranchKey, ResourceName)>,
     told_outcome: BTreeMap<TransactionId, Outcome>,
     told_never: BTreeSet<TransactionId>,
@@ -43,6 +48,15 @@ struct Decided {
     key: Option<Key>,
 }
 
+#[derive(Clone, Debug)]
+struct Delegated {
+    /// Where its record is, or was.
+    lsn: Lsn,
+    is_recorded: bool,
+    branch: BranchRecord,
+    key: Option<Key>,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Yes {
     Prepared,
@@ -55,6 +69,14 @@ impl Oracle {
             Event::SessionUp { session, hello } => {
                 self.sessions
                     .insert(*session, (hello.resource.clone(), hello.store));
+                if hello.one_phase && hello.attached {
+                    self.one_phase.insert(*session);
+                }
+            }
+            Event::InDoubt { session, lines, .. } => {
+                for line in lines.iter().filter(|line| line.phase == InDoubtPhase::Committed) {
+                    self.applied_at(*session, (line.transaction, line.branch));
+                }
             }
             Event::Execute { call, request } => {
                 if let Some(claim) = &request.key {
@@ -71,7 +93,13 @@ impl Oracle {
                 let yes = match vote {
                     Vote::Prepared { .. } => Yes::Prepared,
                     Vote::ReadOnly => Yes::ReadOnly,
-                    Vote::Refused { .. } => return,
+                    Vote::Committed => return self.applied_at(*session, key),
+                    Vote::Refused { .. } => {
+                        if self.asked.get(&key) == Some(session) {
+                            self.not_applied.insert(key);
+                        }
+                        return;
+                    }
                 };
                 if self.asked.get(&key) == Some(session) {
                     self.yes.entry(key).or_insert(yes);
@@ -83,14 +111,22 @@ impl Oracle {
                 branch,
                 ack,
             } => {
-                if let (Decision::Commit, AckKind::Done, Some((resource, store))) =
-                    (ack.decision, &ack.kind, self.sessions.get(session))
-                {
-                    self.applied
-                        .insert(((*transaction, *branch), resource.clone(), *store));
+                let key = (*transaction, *branch);
+                match (ack.decision, &ack.kind) {
+                    (Decision::Commit, AckKind::Done) => self.applied_at(*session, key),
+                    (Decision::Abort, AckKind::Done) if self.sessions.contains_key(session) => {
+                        self.not_applied.insert(key);
+                    }
+                    _ => {}
                 }
             }
             _ => {}
+        }
+    }
+
+    fn applied_at(&mut self, session: SessionId, key: BranchKey) {
+        if let Some((resource, store)) = self.sessions.get(&session) {
+            self.applied.insert((key, resource.clone(), *store));
         }
     }
 
@@ -101,6 +137,20 @@ impl Oracle {
                 branches,
             } => {
                 self.registered.insert(*transaction, (lsn, branches.clone()));
+            }
+            Record::Delegated {
+                transaction,
+                branch,
+                key,
+            } => {
+                self.registered.insert(*transaction, (lsn, vec![branch.clone()]));
+                let delegated = Delegated {
+                    lsn,
+                    is_recorded: true,
+                    branch: branch.clone(),
+                    key: key.as_ref().map(|key| (key.key.clone(), key.expires_at_ms)),
+                };
+                self.delegated.insert(*transaction, delegated);
             }
             Record::Decided {
                 transaction,
@@ -138,6 +188,26 @@ impl Oracle {
         self.registered.retain(|_, (lsn, _)| *lsn <= kept);
         self.decided.retain(|_, decided| decided.lsn <= kept);
         self.ended.retain(|_, lsn| *lsn <= kept);
+        for delegated in self.delegated.values_mut() {
+            delegated.is_recorded &= delegated.lsn <= kept;
+        }
+    }
+
+    /// Whether it was left to a participant, which may have committed by itself.
+    pub fn was_delegated(&self, transaction: TransactionId) -> bool {
+        self.delegated.contains_key(&transaction)
+    }
+
+    /// Whether its participant has said that it committed by itself.
+    fn was_committed_alone(&self, transaction: TransactionId) -> bool {
+        self.delegated.get(&transaction).is_some_and(|delegated| {
+            let BranchRecord {
+                branch,
+                resource,
+                store,
+            } = delegated.branch.clone();
+            self.applied.contains(&((transaction, branch), resource, store))
+        })
     }
 
     /// Whether the log, as far as the disk kept it, says that the transaction commits.
@@ -150,9 +220,14 @@ impl Oracle {
     /// How many branches must take place.
     pub fn branches_to_commit(&self, transaction: TransactionId) -> usize {
         let decided = self.decided.get(&transaction);
-        decided
-            .filter(|decided| decided.commit)
-            .map_or(0, |decided| decided.branches.len())
+        let decided = decided.filter(|decided| decided.commit);
+        match decided {
+            Some(decided) if decided.branches.is_empty() => {
+                usize::from(self.was_committed_alone(transaction))
+            }
+            Some(decided) => decided.branches.len(),
+            None => 0,
+        }
     }
 
     fn check_decision(&mut self, transaction: TransactionId, decided: &Decided) {
@@ -169,8 +244,12 @@ impl Oracle {
             ));
         }
         let registered = self.registered.get(&transaction).cloned();
+        let alone = decided.branches.is_empty() && self.was_committed_alone(transaction);
         for record in registered.into_iter().flat_map(|(_, branches)| branches) {
             let key = (transaction, record.branch);
+            if alone {
+                continue;
+            }
             if !self.yes.contains_key(&key) {
                 self.violation(format!(
                     "{transaction} commits without a yes of branch {} from the session that was asked",
@@ -229,8 +308,14 @@ impl Oracle {
                 self.welcomed.insert(session);
             }
             Message::Prepare {
-                transaction, branch, ..
+                transaction,
+                branch,
+                delegated,
+                ..
             } => {
+                if delegated {
+                    self.check_delegated(session, transaction, durable);
+                }
                 if self.asked.insert((transaction, branch), session).is_some() {
                     self.violation(format!(
                         "branch {branch} of {transaction} is asked to prepare twice"
@@ -276,14 +361,37 @@ impl Oracle {
                 ..
             } => self.check_disclosed(transaction, durable, "a participant"),
             Message::Forget { transaction, branch } => self.check_forget(transaction, branch, durable),
-            Message::Answer { .. } | Message::Enlisted { .. } => {}
+            Message::Answer { .. } | Message::Enlisted { .. } | Message::Resolve { .. } => {}
+        }
+    }
+
+    /// What somebody may ask about later must be known to the log before a participant may commit it.
+    fn check_delegated(&mut self, session: SessionId, transaction: TransactionId, durable: Lsn) {
+        if !self.one_phase.contains(&session) {
+            self.violation(format!(
+                "{transaction} is left to {session:?}, which cannot decide"
+            ));
+        }
+        let Some(delegated) = self.delegated.get(&transaction).cloned() else {
+            return self.violation(format!("{transaction} is left to a participant without a record"));
+        };
+        let is_known = delegated.is_recorded && delegated.lsn <= durable;
+        if !is_known && (delegated.key.is_some() || !transaction.is_unrecorded()) {
+            self.violation(format!(
+                "{transaction} is left to a participant before its record is durable"
+            ));
         }
     }
 
     fn check_forget(&mut self, transaction: TransactionId, branch: BranchId, durable: Lsn) {
         let logged = self.decided.contains_key(&transaction) || self.registered.contains_key(&transaction);
         let ended = self.ended.get(&transaction).is_some_and(|lsn| *lsn <= durable);
-        if logged && !ended {
+        // Nothing was to be delivered, so the decision was the end.
+        let alone = self
+            .decided
+            .get(&transaction)
+            .is_some_and(|decided| decided.commit && decided.branches.is_empty() && decided.lsn <= durable);
+        if logged && !ended && !alone {
             self.violation(format!(
                 "branch {branch} of {transaction} is forgotten before its end is durable"
             ));
@@ -294,7 +402,7 @@ impl Oracle {
         match reply {
             Reply::Outcome { transaction, outcome } => self.outcome(call, *transaction, outcome, durable),
             Reply::Rejected(Rejection::UnknownTransaction { transaction }) => {
-                if self.is_committed(*transaction) {
+                if self.is_committed(*transaction) || self.was_committed_alone(*transaction) {
                     self.violation(format!(
                         "{call:?} is told that {transaction} never happened, and it commits"
                     ));
@@ -306,7 +414,7 @@ impl Oracle {
                     self.check_disclosed(view.transaction, durable, "a watcher");
                 }
                 StateView::Aborting | StateView::Ended(Outcome::Aborted { .. }) | StateView::NoEffects
-                    if self.is_committed(view.transaction) =>
+                    if self.is_committed(view.transaction) || self.was_committed_alone(view.transaction) =>
                 {
                     self.violation(format!(
                         "{} commits, and a watcher is told otherwise",
@@ -323,7 +431,7 @@ impl Oracle {
                 }
                 _ => {}
             },
-            Reply::Begun { .. } | Reply::Rejected(_) => {}
+            Reply::Begun { .. } | Reply::Rejected(_) | Reply::Undecided { .. } => {}
         }
     }
 
@@ -335,11 +443,12 @@ impl Oracle {
             }
             Outcome::Committed => self.check_nothing_to_redo(call, transaction),
             Outcome::Aborted { .. } => {
-                if self.is_committed(transaction) {
+                if self.is_committed(transaction) || self.was_committed_alone(transaction) {
                     self.violation(format!(
                         "{call:?} is told that {transaction} aborted, and it commits"
                     ));
                 }
+                self.check_abort_has_a_proof(call, transaction);
                 let durable_abort = self
                     .decided
                     .get(&transaction)
@@ -371,6 +480,19 @@ impl Oracle {
         }
     }
 
+    /// What was left to a participant aborts because it says so, or because it gave the decision back; nobody guesses.
+    fn check_abort_has_a_proof(&mut self, call: Call, transaction: TransactionId) {
+        let Some(delegated) = self.delegated.get(&transaction) else {
+            return;
+        };
+        let key = (transaction, delegated.branch.branch);
+        if !self.not_applied.contains(&key) && !self.yes.contains_key(&key) {
+            self.violation(format!(
+                "{call:?} is told that {transaction} aborted, and its participant has not said so"
+            ));
+        }
+    }
+
     /// A commit without a record is told only if every branch was read-only and no key asks for it later.
     fn check_nothing_to_redo(&mut self, call: Call, transaction: TransactionId) {
         let registered = self.registered.get(&transaction).cloned();
@@ -388,6 +510,7 @@ impl Oracle {
     fn check_disclosed(&mut self, transaction: TransactionId, durable: Lsn, to: &str) {
         if let Some(decided) = self.decided.get(&transaction)
             && (!decided.commit || decided.lsn > durable)
+            && !(decided.commit && self.was_committed_alone(transaction))
         {
             self.violation(format!("{to} is told that {transaction} committed, undurably"));
         }

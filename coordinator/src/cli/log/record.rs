@@ -26,6 +26,18 @@ pub fn text(record: &Record) -> String {
             transaction,
             branches,
         } => format!("REGISTERED  {transaction} {}", branches_text(branches)),
+        Record::Delegated {
+            transaction,
+            branch,
+            key,
+        } => {
+            let key = key
+                .as_ref()
+                .map(|key| format!(" under key {:?}", key.key.as_str()))
+                .unwrap_or_default();
+            let branch = branches_text(std::slice::from_ref(branch));
+            format!("DELEGATED   {transaction}{key} {branch}")
+        }
         Record::Decided {
             transaction,
             decision,
@@ -99,6 +111,16 @@ pub fn json(record: &Record) -> Value {
             "record": "registered",
             "transaction_id": transaction.to_string(),
             "branches": branches_json(branches),
+        }),
+        Record::Delegated {
+            transaction,
+            branch,
+            key,
+        } => json!({
+            "record": "delegated",
+            "transaction_id": transaction.to_string(),
+            "branches": branches_json(std::slice::from_ref(branch)),
+            "key": key.as_ref().map(key_json),
         }),
         Record::Decided {
             transaction,

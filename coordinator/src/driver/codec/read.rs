@@ -41,6 +41,11 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
             transaction: input.id()?,
             branches: input.list(Input::branch)?,
         },
+        tag::DELEGATED => Record::Delegated {
+            transaction: input.id()?,
+            branch: input.branch()?,
+            key: input.option(Input::key_record)?.map(Box::new),
+        },
         tag::DECIDED => Record::Decided {
             transaction: input.id()?,
             decision: input.decided()?,

@@ -110,6 +110,11 @@ fn record() -> impl Strategy<Value = Record> {
             transaction,
             branches
         }),
+        (id(), branch(), option::of(key_record())).prop_map(|(transaction, branch, key)| Record::Delegated {
+            transaction,
+            branch,
+            key: key.map(Box::new),
+        }),
         (id(), decision(), vec(branch(), 0..4), option::of(key_record())).prop_map(
             |(transaction, decision, branches, key)| Record::Decided {
                 transaction,

@@ -42,6 +42,16 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
             id(*transaction, out);
             list(branches, out, branch);
         }
+        Record::Delegated {
+            transaction,
+            branch: only,
+            key,
+        } => {
+            out.push(tag::DELEGATED);
+            id(*transaction, out);
+            branch(only, out);
+            option(key.as_deref(), out, key_record);
+        }
         Record::Decided {
             transaction,
             decision,

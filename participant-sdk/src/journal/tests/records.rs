@@ -34,6 +34,11 @@ fn records() -> impl Strategy<Value = Record> {
             seen,
             operation
         }),
+        (seen.clone(), bytes.clone()).prop_map(|((branch, seen), operation)| Record::CommittedAtOnce {
+            branch,
+            seen,
+            operation
+        }),
         seen.clone()
             .prop_map(|(branch, seen)| Record::Committed { branch, seen }),
         seen.clone()
@@ -76,7 +81,12 @@ fn tags_never_change() {
         Record::Forgotten { branch },
         Record::Seen(seen),
         Record::State(Bytes::new()),
+        Record::CommittedAtOnce {
+            branch,
+            seen,
+            operation: Bytes::new(),
+        },
     ]
     .map(|record| record.encode()[0]);
-    assert_eq!(tags, [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(tags, [1, 2, 3, 4, 5, 6, 7, 8]);
 }

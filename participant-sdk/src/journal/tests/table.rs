@@ -66,6 +66,7 @@ async fn a_frame_of_prepares_costs_one_batch() {
             work,
             seen: seen(5),
             deadline: crate::runtime::from_now(Duration::from_secs(1)),
+            delegated: false,
         };
         bench.journal.prepare(request, &mut bench.outbox);
     }

@@ -34,3 +34,23 @@ fn only_the_newest_are_kept() {
     assert!((10..count).all(|number| votes.get(&branch(number)).is_some()));
     assert_eq!((votes.votes.len(), votes.order.len()), (KEPT_VOTES, KEPT_VOTES));
 }
+
+#[test]
+fn what_may_be_a_repeat_without_its_vote_is_told_apart_from_what_is_new() {
+    let kept = u32::try_from(KEPT_VOTES).unwrap();
+    let mut recent = RecentVotes::default();
+    for number in 0..kept {
+        recent.keep(branch(number), Vote::ReadOnly);
+    }
+    assert!(!recent.may_have_dropped(&branch(0)), "nothing was dropped yet");
+    recent.keep(branch(kept), Vote::ReadOnly);
+    assert_eq!(recent.get(&branch(0)), None);
+    assert!(recent.may_have_dropped(&branch(0)));
+    assert!(!recent.may_have_dropped(&branch(1)), "its vote is kept");
+    assert!(!recent.may_have_dropped(&branch(kept + 1)), "it is new");
+    recent.clear();
+    assert!(
+        !recent.may_have_dropped(&branch(0)),
+        "another session asks nothing again"
+    );
+}
