@@ -82,8 +82,8 @@ impl<S: Staged, D: Disk> Engine for Journal<S, D> {
         match self.append(&Record::Forgotten { branch }) {
             Ok(_) => {
                 self.state.branches.remove(&branch);
-                let vote = Refusal::permanent("FENCED", "the branch was decided and forgotten already");
-                self.refuse(branch, vote);
+                let words = "the branch was decided and forgotten already";
+                self.recent.fence(branch, words);
             }
             Err(error) => tracing::debug!(%branch, %error, "could not note that a branch is forgotten"),
         }
@@ -149,7 +149,7 @@ impl<S: Staged, D: Disk> Journal<S, D> {
             None => {}
         }
         if let Some(vote) = self.recent.get(&branch) {
-            return Some((Lsn::ZERO, vote.clone()));
+            return Some((Lsn::ZERO, vote));
         }
         match self.promise(branch, work, seen) {
             Ok(Some(lsn)) => Some((lsn, Vote::Prepared { prepared_for: None })),

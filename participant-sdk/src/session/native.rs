@@ -16,7 +16,7 @@ use super::outbox::Outbox;
 use super::recent::RecentVotes;
 use crate::failpoint;
 use crate::resource::{
-    BranchKey, Completion, Decision, Refusal, Resource, ResourceError, ScanLine, SeenLog, StoreIdentity, Vote,
+    BranchKey, Completion, Decision, Resource, ResourceError, ScanLine, SeenLog, StoreIdentity, Vote,
 };
 use crate::runtime::{self, Instant};
 
@@ -216,7 +216,7 @@ impl<R: Resource> Engine for Native<R> {
         failpoint::pass("after_prepare_received");
         let branch = request.branch;
         if let Some(vote) = self.recent.get(&branch) {
-            outbox.vote(branch, vote);
+            outbox.vote(branch, &vote);
             return;
         }
         if !self.preparing.contains_key(&branch) && !self.deciding.contains_key(&branch) {
@@ -237,10 +237,7 @@ impl<R: Resource> Engine for Native<R> {
             }
         }
         // A prepare that comes again after its decision is late work.
-        self.recent.keep(
-            branch,
-            Vote::Refused(Refusal::permanent("FENCED", "the branch was decided already")),
-        );
+        self.recent.fence(branch, "the branch was decided already");
         if !self.deciding.contains_key(&branch) {
             self.decisions.push(branch, decision);
         }
