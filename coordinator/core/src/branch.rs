@@ -10,9 +10,9 @@
 //!
 //! Whatever is not drawn changes nothing, and [`Stay`] says why.
 
-use handfast_ids::{BranchId, StoreId};
+use handfast_ids::BranchId;
 
-use crate::resources::ResourceIndex;
+use crate::resources::{ResourceIndex, StoreIndex};
 use crate::{BranchStateView, Decision, DeviationKind, EnlistmentId, Moment, SessionId};
 
 /// A branch of a live transaction.
@@ -21,7 +21,7 @@ pub(crate) struct Branch {
     pub id: BranchId,
     pub resource: ResourceIndex,
     /// Votes and acknowledgements count only from this store.
-    pub store: StoreId,
+    pub store: StoreIndex,
     pub state: BranchState,
 }
 

@@ -312,7 +312,7 @@ impl Coordinator {
         branches
             .unwrap_or_default()
             .iter()
-            .map(|branch| self.resources.get(branch.resource).record(branch))
+            .map(|branch| self.resources.record(branch))
             .collect()
     }
 
@@ -326,7 +326,7 @@ impl Coordinator {
             .unwrap_or_default()
             .iter()
             .filter(|branch| branch.state.hears_decision())
-            .map(|branch| self.resources.get(branch.resource).record(branch))
+            .map(|branch| self.resources.record(branch))
             .collect()
     }
 

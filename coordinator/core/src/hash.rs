@@ -1,36 +1,22 @@
-//! A hash for transaction ids: cheap, and the same in every run.
-//!
-//! Ids are minted here and nowhere else, so nobody can choose them to collide.
-
-use std::hash::{BuildHasherDefault, Hasher};
+//! Hashes that are cheap, and the same in every run.
 
 use handfast_ids::TransactionId;
 
-/// Makes [`IdHasher`]s.
-pub(crate) type IdHash = BuildHasherDefault<IdHasher>;
+const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// The hash of one id.
+/// The hash of an id. Ids are minted here and nowhere else, so nobody can choose them to collide.
 pub(crate) fn of(transaction: TransactionId) -> u64 {
-    let mut hasher = IdHasher::default();
-    hasher.write_u128(transaction.as_u128());
-    hasher.finish()
+    let number = transaction.as_u128();
+    let mixed = (number as u64 ^ (number >> 64) as u64).wrapping_mul(SPREAD);
+    mixed ^ mixed >> 32
 }
 
-/// Hashes what is one number of 128 bits.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn write_u128(&mut self, number: u128) {
-        let mixed = (number as u64 ^ (number >> 64) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        self.0 = mixed ^ mixed >> 32;
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("only ids are hashed with this");
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
+/// The hash of a resource's name, for a table that only saves a search: names that collide cost one.
+pub(crate) fn of_name(name: &[u8]) -> u64 {
+    let ends = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        (Some(first), Some(last)) => u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(29),
+        _ => name.iter().fold(0, |hash, byte| hash << 8 | u64::from(*byte)),
+    };
+    let mixed = (ends ^ name.len() as u64).wrapping_mul(SPREAD);
+    mixed ^ mixed >> 32
 }

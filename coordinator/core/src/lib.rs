@@ -36,8 +36,10 @@ mod coordinator;
 mod delivery;
 mod effect;
 mod event;
+mod few;
 mod hash;
 mod history;
+mod id_index;
 mod inquiry;
 mod keys;
 mod limits;
@@ -46,6 +48,7 @@ mod record;
 mod recovery;
 mod resources;
 mod sessions;
+mod start;
 mod table;
 mod timer;
 mod transaction;
@@ -64,8 +67,8 @@ pub use event::{
 };
 pub use limits::Limits;
 pub use record::{
-    AbortReason, BranchRecord, Decision, DecisionRecord, Deviation, DeviationKind, KeyRecord, Outcome,
-    Record, RequestDigest,
+    AbortReason, BranchRecord, BranchRef, Decision, DecisionRecord, Deviation, DeviationKind, KeyRecord,
+    Outcome, Record, Refusal, ReplayedRecord, RequestDigest,
 };
 
 pub use recovery::{Identity, Recovery, RecoveryError};

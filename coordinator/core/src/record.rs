@@ -46,7 +46,7 @@ pub enum Record {
         /// The branches that must hear it: for a commit those that voted prepared.
         branches: Vec<BranchRecord>,
         /// The key that is bound by it.
-        key: Option<KeyRecord>,
+        key: Option<Box<KeyRecord>>,
     },
     /// A participant deviated from the decision. Forced; only an operator's resolution ends it.
     Deviated {
@@ -103,6 +103,53 @@ pub struct BranchRecord {
     pub store: StoreId,
 }
 
+/// A branch as the bytes of a record hold it: a [`BranchRecord`] without a copy of the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BranchRef<'a> {
+    /// Its ordinal.
+    pub branch: BranchId,
+    /// The resource's name. Bytes that are no name are refused when they are taken up.
+    pub resource: &'a [u8],
+    /// The store that voted.
+    pub store: StoreId,
+}
+
+impl<'a> From<&'a BranchRecord> for BranchRef<'a> {
+    fn from(record: &'a BranchRecord) -> Self {
+        BranchRef {
+            branch: record.branch,
+            resource: record.resource.as_str().as_bytes(),
+            store: record.store,
+        }
+    }
+}
+
+/// A record that is replayed. What a log is full of comes without a copy, its branches one by one; the rest is rare.
+#[derive(Clone, Debug)]
+pub enum ReplayedRecord<B> {
+    /// [`Record::Registered`]
+    Registered {
+        /// Which transaction.
+        transaction: TransactionId,
+        /// Its sealed branches.
+        branches: B,
+    },
+    /// [`Record::Decided`] to commit, without a key.
+    Committed {
+        /// Which transaction.
+        transaction: TransactionId,
+        /// The branches that must hear it.
+        branches: B,
+    },
+    /// [`Record::Ended`]
+    Ended {
+        /// Which transaction.
+        transaction: TransactionId,
+    },
+    /// Any other.
+    Other(Record),
+}
+
 /// SHA-256 of the versioned canonical encoding of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct RequestDigest(pub [u8; 32]);
@@ -134,17 +181,8 @@ pub enum AbortReason {
     Requested,
     /// Its time was over before it was decided.
     Deadline,
-    /// A participant refused.
-    Refused {
-        /// Which.
-        resource: ResourceName,
-        /// The participant's stable reason.
-        reason: String,
-        /// The participant's words.
-        message: String,
-        /// Whether the same work may succeed later.
-        retryable: bool,
-    },
+    /// A participant refused. Boxed, because every outcome has room for the largest reason.
+    Refused(Box<Refusal>),
     /// A participant's session was lost before its vote.
     SessionLost {
         /// Which.
@@ -162,6 +200,19 @@ pub enum AbortReason {
     },
     /// The coordinator was restarted before the decision, or there is no record of one.
     Presumed,
+}
+
+/// What a participant said when it refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Refusal {
+    /// Which.
+    pub resource: ResourceName,
+    /// The participant's stable reason.
+    pub reason: String,
+    /// The participant's words.
+    pub message: String,
+    /// Whether the same work may succeed later.
+    pub retryable: bool,
 }
 
 /// How a transaction came out.

@@ -10,23 +10,27 @@
 //! | `Deviated` after `Decided` | stays, for the operator |
 //! | `Ended` | history, if it was a commit |
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
-use handfast_ids::{Epoch, LogId, Partition, TransactionId};
+use handfast_ids::{
+    Epoch, Generation, IdempotencyKey, LogId, Partition, ResourceName, StoreId, TransactionId,
+};
 
 use crate::branch::{Branch, BranchEvent, BranchState, Step};
-use crate::coordinator::{Coordinator, Cursors, Totals};
+use crate::few::Few;
+use crate::hash;
 use crate::history::History;
 use crate::keys::Keys;
-use crate::mint::Mint;
-use crate::resources::Resources;
+use crate::resources::{ResourceIndex, Resources, StoreIndex};
 use crate::table::Table;
-use crate::timer::Timers;
 use crate::transaction::{State, Transaction};
 use crate::{
-    AbortReason, BranchRecord, Decision, DecisionRecord, Deviation, Effect, KeyRecord, Limits, LogSpace, Lsn,
-    Moment, Outcome, Record,
+    AbortReason, BranchRef, Decision, DecisionRecord, Deviation, FinishedTransaction, KeyRecord, Limits, Lsn,
+    Outcome, Record, ReplayedRecord,
 };
+
+/// Places of names that were met lately: so many, that names seldom take each other's.
+const RECENT_NAMES: usize = 1024;
 
 /// Whose log it is and which part of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,18 +41,31 @@ pub struct Identity {
     pub partition: Partition,
 }
 
-/// The fold. Feed it the checkpoint's records, then the log's, in order; then [`Coordinator::start`].
+/// The fold. Feed it the checkpoint's records, then the log's, in order; then [`Coordinator::start`](crate::Coordinator::start).
 #[derive(Debug)]
 pub struct Recovery {
-    identity: Identity,
-    limits: Limits,
-    epoch: Epoch,
-    floor_ms: u64,
-    last_lsn: Lsn,
-    table: Table,
-    resources: Resources,
-    keys: Keys,
-    history: History,
+    pub(crate) identity: Identity,
+    pub(crate) limits: Limits,
+    pub(crate) epoch: Epoch,
+    pub(crate) floor_ms: u64,
+    pub(crate) last_lsn: Lsn,
+    pub(crate) table: Table,
+    pub(crate) resources: Resources,
+    pub(crate) keys: Keys,
+    pub(crate) history: History,
+    /// The newest that have ended, oldest end first; as many as the history keeps.
+    finished: VecDeque<Finished>,
+    /// Resources by the hashes of their names.
+    recent: Vec<Option<ResourceIndex>>,
+}
+
+/// An ended transaction, with its resources by their places.
+#[derive(Debug)]
+struct Finished {
+    transaction: TransactionId,
+    outcome: Outcome,
+    key: Option<IdempotencyKey>,
+    branches: Few<Branch>,
 }
 
 /// A record that cannot follow the ones before it: the log is not what this build wrote.
@@ -63,7 +80,7 @@ pub struct RecoveryError {
 impl Recovery {
     /// The state of an empty log.
     pub fn new(identity: Identity, limits: Limits) -> Self {
-        let history = History::new(limits.history);
+        let history = History::replayed(limits.history);
         Recovery {
             identity,
             limits,
@@ -74,11 +91,48 @@ impl Recovery {
             resources: Resources::default(),
             keys: Keys::default(),
             history,
+            finished: VecDeque::new(),
+            recent: vec![None; RECENT_NAMES],
         }
     }
 
     /// Takes the next record. Those of a checkpoint all carry the LSN that the checkpoint covers.
     pub fn apply(&mut self, lsn: Lsn, record: Record) -> Result<(), RecoveryError> {
+        match &record {
+            Record::Registered {
+                transaction,
+                branches,
+            } => self.replay(
+                lsn,
+                ReplayedRecord::Registered {
+                    transaction: *transaction,
+                    branches: branches.iter().map(BranchRef::from),
+                },
+            ),
+            Record::Decided {
+                transaction,
+                decision: DecisionRecord::Commit,
+                branches,
+                key: None,
+            } => self.replay(
+                lsn,
+                ReplayedRecord::Committed {
+                    transaction: *transaction,
+                    branches: branches.iter().map(BranchRef::from),
+                },
+            ),
+            _ => self.replay(
+                lsn,
+                ReplayedRecord::<std::iter::Empty<BranchRef<'_>>>::Other(record),
+            ),
+        }
+    }
+
+    /// [`Recovery::apply`] for a record that was read without copies.
+    pub fn replay<'a, B>(&mut self, lsn: Lsn, record: ReplayedRecord<B>) -> Result<(), RecoveryError>
+    where
+        B: Iterator<Item = BranchRef<'a>>,
+    {
         if lsn < self.last_lsn {
             return Err(RecoveryError {
                 lsn,
@@ -86,8 +140,37 @@ impl Recovery {
             });
         }
         self.last_lsn = lsn;
-        self.fold(lsn, record)
-            .map_err(|message| RecoveryError { lsn, message })
+        let folded = match record {
+            ReplayedRecord::Registered {
+                transaction,
+                branches,
+            } => self.registered(lsn, transaction, branches),
+            ReplayedRecord::Committed {
+                transaction,
+                branches,
+            } => self.decide(lsn, transaction, DecisionRecord::Commit, branches, None),
+            ReplayedRecord::Ended { transaction } => self.end(lsn, transaction),
+            ReplayedRecord::Other(record) => self.fold(lsn, record),
+        };
+        folded.map_err(|message| RecoveryError { lsn, message })
+    }
+
+    /// What the index keeps of the newest that have ended, oldest end first. Aborts that left no record are not found again.
+    pub fn take_finished(&mut self) -> Vec<FinishedTransaction> {
+        let finished = std::mem::take(&mut self.finished);
+        finished
+            .into_iter()
+            .map(|finished| FinishedTransaction {
+                transaction: finished.transaction,
+                outcome: finished.outcome,
+                key: finished.key,
+                branches: finished
+                    .branches
+                    .iter()
+                    .map(|branch| self.resources.record(branch))
+                    .collect(),
+            })
+            .collect()
     }
 
     fn fold(&mut self, lsn: Lsn, record: Record) -> Result<(), String> {
@@ -106,55 +189,24 @@ impl Recovery {
             Record::Registered {
                 transaction,
                 branches,
-            } => {
-                self.learn_id(transaction)?;
-                if self.table.contains(transaction) {
-                    return Err(format!("transaction {transaction} is registered twice"));
-                }
-                let decision = DecisionRecord::Abort(AbortReason::Presumed);
-                let entry = self.decided(lsn, decision, branches, None);
-                self.table.insert(transaction, entry);
-                Ok(())
-            }
+            } => self.registered(lsn, transaction, branches.iter().map(BranchRef::from)),
             Record::Decided {
                 transaction,
                 decision,
                 branches,
                 key,
-            } => {
-                self.learn_id(transaction)?;
-                if self
-                    .table
-                    .get(transaction)
-                    .is_some_and(|known| !is_presumed(known))
-                {
-                    return Err(format!("transaction {transaction} is decided twice"));
-                }
-                if let Some(key) = &key {
-                    self.keys.bind(key.clone(), transaction);
-                }
-                let entry = self.decided(lsn, decision, branches, key);
-                self.enter(transaction, entry, lsn);
-                Ok(())
-            }
+            } => self.decide(
+                lsn,
+                transaction,
+                decision,
+                branches.iter().map(BranchRef::from),
+                key,
+            ),
             Record::Deviated {
                 transaction,
                 deviation,
             } => self.deviated(transaction, deviation, lsn),
-            Record::Ended { transaction } => {
-                let entry = self
-                    .table
-                    .remove(transaction)
-                    .ok_or_else(|| format!("transaction {transaction} ends without having begun"));
-                // A read-only one leaves no decision, and one with nothing to deliver ended with it.
-                match entry {
-                    Ok(entry) => self.ended(transaction, entry, lsn),
-                    Err(_) if self.history.outcome(transaction).is_some() => {}
-                    Err(_) if transaction <= self.history.horizon() => {}
-                    Err(message) => return Err(message),
-                }
-                Ok(())
-            }
+            Record::Ended { transaction } => self.end(lsn, transaction),
             Record::Horizon { transaction, key_ms } => {
                 self.floor_ms = self.floor_ms.max(transaction.milliseconds());
                 self.history.raise_horizon(transaction);
@@ -168,7 +220,13 @@ impl Recovery {
             } => {
                 self.learn_id(transaction)?;
                 self.keys.bind(key.clone(), transaction);
-                self.keys.answer(&key.key, transaction, outcome, lsn);
+                self.keys.answer(&key.key, transaction, outcome.clone(), lsn);
+                self.finish(Finished {
+                    transaction,
+                    outcome,
+                    key: Some(key.key),
+                    branches: Few::default(),
+                });
                 Ok(())
             }
             Record::EndedCommits { transactions } => {
@@ -179,6 +237,57 @@ impl Recovery {
                 Ok(())
             }
         }
+    }
+
+    fn registered<'a>(
+        &mut self,
+        lsn: Lsn,
+        transaction: TransactionId,
+        branches: impl Iterator<Item = BranchRef<'a>>,
+    ) -> Result<(), String> {
+        self.learn_id(transaction)?;
+        if self.table.contains(transaction) {
+            return Err(format!("transaction {transaction} is registered twice"));
+        }
+        let decision = DecisionRecord::Abort(AbortReason::Presumed);
+        let entry = self.decided(lsn, decision, branches, None)?;
+        self.table.insert(transaction, entry);
+        Ok(())
+    }
+
+    fn decide<'a>(
+        &mut self,
+        lsn: Lsn,
+        transaction: TransactionId,
+        decision: DecisionRecord,
+        branches: impl Iterator<Item = BranchRef<'a>>,
+        key: Option<Box<KeyRecord>>,
+    ) -> Result<(), String> {
+        self.learn_id(transaction)?;
+        if self
+            .table
+            .get(transaction)
+            .is_some_and(|known| !is_presumed(known))
+        {
+            return Err(format!("transaction {transaction} is decided twice"));
+        }
+        if let Some(key) = key.as_deref() {
+            self.keys.bind(key.clone(), transaction);
+        }
+        let entry = self.decided(lsn, decision, branches, key)?;
+        self.enter(transaction, entry, lsn);
+        Ok(())
+    }
+
+    /// A read-only one leaves no decision, and one with nothing to deliver ended with it.
+    fn end(&mut self, lsn: Lsn, transaction: TransactionId) -> Result<(), String> {
+        match self.table.remove(transaction) {
+            Some(entry) => self.ended(transaction, entry, lsn),
+            None if transaction <= self.history.horizon() => {}
+            None if self.history.outcome(transaction).is_some() => {}
+            None => return Err(format!("transaction {transaction} ends without having begun")),
+        }
+        Ok(())
     }
 
     fn epoch_started(&mut self, log: LogId, epoch: Epoch, wall_ms: u64) -> Result<(), String> {
@@ -208,50 +317,67 @@ impl Recovery {
     }
 
     /// A transaction in its decided state, every branch still to be told.
-    fn decided(
+    fn decided<'a>(
         &mut self,
         lsn: Lsn,
         decision: DecisionRecord,
-        branches: Vec<BranchRecord>,
-        key: Option<KeyRecord>,
-    ) -> Transaction {
-        let unacked = branches.len();
-        let (told, state) = match decision {
-            DecisionRecord::Commit => (
-                Decision::Commit,
-                State::Committing {
-                    decided: lsn,
-                    unacked,
-                    attempts: 0,
-                },
-            ),
-            DecisionRecord::Abort(reason) => (
-                Decision::Abort,
-                State::Aborting {
-                    reason,
-                    decided: Some(lsn),
-                    unacked,
-                    attempts: 0,
-                },
-            ),
+        branches: impl Iterator<Item = BranchRef<'a>>,
+        key: Option<Box<KeyRecord>>,
+    ) -> Result<Transaction, String> {
+        let told = match &decision {
+            DecisionRecord::Commit => Decision::Commit,
+            DecisionRecord::Abort(_) => Decision::Abort,
         };
-        let mut branches: Vec<Branch> = branches
-            .into_iter()
-            .map(|record| Branch {
-                id: record.branch,
-                resource: self.resources.find(&record.resource).unwrap_or_else(|| {
-                    self.resources
-                        .learn(record.resource, record.store, handfast_ids::Generation(0))
-                }),
-                store: record.store,
+        let mut list = Few::default();
+        for branch in branches {
+            let (resource, store) = self.place_of(branch.resource, branch.store)?;
+            list.push(Branch {
+                id: branch.branch,
+                resource,
+                store,
                 state: BranchState::Delivering(told),
-            })
-            .collect();
-        branches.sort_by_key(|branch| branch.id);
-        let mut entry = Transaction::new(state, branches);
-        entry.key = key.map(Box::new);
+            });
+        }
+        if !list.is_sorted_by_key(|branch: &Branch| branch.id) {
+            list.sort_by_key(|branch: &Branch| branch.id);
+        }
+        let (unacked, attempts) = (list.len(), 0);
+        let state = match decision {
+            DecisionRecord::Commit => State::Committing {
+                decided: lsn,
+                unacked,
+                attempts,
+            },
+            DecisionRecord::Abort(reason) => State::Aborting {
+                reason,
+                decided: Some(lsn),
+                unacked,
+                attempts,
+            },
+        };
+        let mut entry = Transaction::new(state, list);
+        entry.key = key;
         entry.logged = true;
-        entry
+        Ok(entry)
+    }
+
+    /// The places of a resource and a store that a record names. A log names few, and them over and over.
+    fn place_of(&mut self, name: &[u8], store: StoreId) -> Result<(ResourceIndex, StoreIndex), String> {
+        let at = hash::of_name(name) as usize % RECENT_NAMES;
+        let met = self.recent[at].filter(|index| self.resources.get(*index).name.as_str().as_bytes() == name);
+        let resource = match met {
+            Some(resource) => resource,
+            None => {
+                let text = std::str::from_utf8(name).map_err(|error| error.to_string())?;
+                let name = ResourceName::new(text).map_err(|error| error.to_string())?;
+                match self.resources.find(&name) {
+                    Some(resource) => resource,
+                    None => self.resources.learn(name, store, Generation(0)),
+                }
+            }
+        };
+        self.recent[at] = Some(resource);
+        Ok((resource, self.resources.store_index(resource, store)))
     }
 
     fn enter(&mut self, transaction: TransactionId, entry: Transaction, lsn: Lsn) {
@@ -272,8 +398,23 @@ impl Recovery {
                 reason: AbortReason::Presumed,
             })
             | None => {}
-            Some(outcome) => self.history.insert(transaction, outcome, lsn),
+            Some(outcome) => {
+                self.history.insert(transaction, outcome.clone(), lsn);
+                self.finish(Finished {
+                    transaction,
+                    outcome,
+                    key: entry.key.map(|record| record.key),
+                    branches: entry.branches,
+                });
+            }
         }
+    }
+
+    fn finish(&mut self, finished: Finished) {
+        if self.finished.len() >= self.limits.history {
+            self.finished.pop_front();
+        }
+        self.finished.push_back(finished);
     }
 
     fn deviated(&mut self, transaction: TransactionId, deviation: Deviation, lsn: Lsn) -> Result<(), String> {
@@ -299,72 +440,6 @@ impl Recovery {
     }
 }
 
-impl Coordinator {
-    /// Takes up a recovered log: `next_lsn` is the LSN that the next record gets, `wall_ms` Unix time at `now`.
-    ///
-    /// Appends the record of the new epoch, which must be durable before any session or client is accepted: ids of this
-    /// epoch are told from then on.
-    pub fn start(
-        recovery: Recovery,
-        next_lsn: Lsn,
-        now: Moment,
-        wall_ms: u64,
-        effects: &mut Vec<Effect>,
-    ) -> Coordinator {
-        assert!(next_lsn > recovery.last_lsn, "the next record follows the last");
-        let Recovery {
-            identity,
-            limits,
-            epoch,
-            floor_ms,
-            table,
-            mut resources,
-            keys,
-            history,
-            ..
-        } = recovery;
-        let epoch = epoch.next();
-        let mint = Mint::new(identity.partition, epoch, now, wall_ms, floor_ms);
-        for branch in table.values().flat_map(|entry| &entry.branches) {
-            if branch.state.is_unfinished() {
-                resources.get_mut(branch.resource).unfinished += 1;
-            }
-        }
-        let durable = Lsn(next_lsn.0 - 1);
-        let mut coordinator = Coordinator {
-            log: identity.log,
-            limits,
-            mint,
-            now,
-            cursors: Cursors {
-                durable,
-                next: next_lsn,
-            },
-            table,
-            operation_bytes: 0,
-            timers: Timers::default(),
-            resources,
-            keys,
-            next_key_expiry: now,
-            history,
-            held: BTreeMap::new(),
-            watchers: BTreeMap::new(),
-            draining: false,
-            space: LogSpace::Ample,
-            stopped: None,
-            totals: Totals::default(),
-        };
-        let record = Record::EpochStarted {
-            log: identity.log,
-            epoch,
-            predecessor_end: durable,
-            wall_ms: coordinator.mint.wall_ms(now),
-        };
-        coordinator.append(record, true, effects);
-        coordinator
-    }
-}
-
 fn is_presumed(entry: &Transaction) -> bool {
     matches!(
         &entry.state,
@@ -374,3 +449,6 @@ fn is_presumed(entry: &Transaction) -> bool {
         }
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,11 +12,18 @@ use crate::{BranchRecord, CloseReason, Limits, SessionHello, SessionId};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct ResourceIndex(pub u32);
 
+/// A store's place in the table of stores; never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct StoreIndex(u32);
+
 /// All resources, by name and by index, and all sessions.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Resources {
     by_name: BTreeMap<ResourceName, ResourceIndex>,
     all: Vec<Resource>,
+    /// A branch names its store by its place here.
+    stores: Vec<StoreId>,
+    by_store: BTreeMap<StoreId, StoreIndex>,
     sessions: BTreeMap<SessionId, Session>,
 }
 
@@ -24,7 +31,8 @@ pub(crate) struct Resources {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Resource {
     pub name: ResourceName,
-    pub store: StoreId,
+    pub store_id: StoreId,
+    pub store: StoreIndex,
     pub generation: Generation,
     /// In the order of dialing in.
     sessions: Vec<SessionId>,
@@ -87,16 +95,19 @@ impl Resources {
     /// Takes a resource from the log.
     pub fn learn(&mut self, name: ResourceName, store: StoreId, generation: Generation) -> ResourceIndex {
         if let Some(index) = self.find(&name) {
+            let place = self.store_index(index, store);
             let known = self.get_mut(index);
-            known.store = store;
+            (known.store_id, known.store) = (store, place);
             known.generation = known.generation.max(generation);
             return index;
         }
         let index = ResourceIndex(self.all.len() as u32);
         self.by_name.insert(name.clone(), index);
+        let place = self.place_of(store);
         self.all.push(Resource {
             name,
-            store,
+            store_id: store,
+            store: place,
             generation,
             sessions: Vec::new(),
             turn: 0,
@@ -104,6 +115,33 @@ impl Resources {
             redeliver_after: None,
         });
         index
+    }
+
+    /// The place of a store that a branch of this resource names.
+    pub fn store_index(&mut self, index: ResourceIndex, store: StoreId) -> StoreIndex {
+        let resource = self.get(index);
+        if resource.store_id == store {
+            return resource.store;
+        }
+        self.place_of(store)
+    }
+
+    fn place_of(&mut self, store: StoreId) -> StoreIndex {
+        let next = StoreIndex(u32::try_from(self.stores.len()).expect("a log has far fewer stores"));
+        let place = *self.by_store.entry(store).or_insert(next);
+        if place == next {
+            self.stores.push(store);
+        }
+        place
+    }
+
+    /// A branch, as the log keeps it.
+    pub fn record(&self, branch: &Branch) -> BranchRecord {
+        BranchRecord {
+            branch: branch.id,
+            resource: self.get(branch.resource).name.clone(),
+            store: self.stores[branch.store.0 as usize],
+        }
     }
 
     /// Lets a participant in, or says why not.
@@ -124,9 +162,9 @@ impl Resources {
                 });
             }
             None => true,
-            Some(resource) if resource.store != hello.store => {
+            Some(resource) if resource.store_id != hello.store => {
                 return Err(CloseReason::StoreMismatch {
-                    expected: resource.store,
+                    expected: resource.store_id,
                     found: hello.store,
                 });
             }
@@ -187,15 +225,6 @@ impl Resource {
         self.sessions.get(self.turn).copied()
     }
 
-    /// A branch of this resource, as the log keeps it.
-    pub fn record(&self, branch: &Branch) -> BranchRecord {
-        BranchRecord {
-            branch: branch.id,
-            resource: self.name.clone(),
-            store: branch.store,
-        }
-    }
-
     pub fn is_connected(&self) -> bool {
         !self.sessions.is_empty()
     }
@@ -203,7 +232,7 @@ impl Resource {
     pub fn view(&self) -> ResourceView {
         ResourceView {
             name: self.name.clone(),
-            store: self.store,
+            store: self.store_id,
             generation: self.generation,
             sessions: self.sessions.len(),
             unfinished_branches: self.unfinished,

@@ -5,48 +5,74 @@
 //!   slots: id, transaction, or free              another id by now is skipped, and swept away later
 //! ```
 //!
-//! Ids are minted in ascending order, so `order` grows at its end. Two tables are equal if they hold the same
-//! transactions, however they came to lie.
+//! Ids are minted in ascending order, so `order` grows at its end. Slots lie in chunks that never move: a table that grows
+//! copies nothing, and nobody waits for it. Two tables are equal if they hold the same transactions, however they came to
+//! lie.
 
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 
 use handfast_ids::TransactionId;
 
-use crate::hash;
+use crate::id_index::IdIndex;
 use crate::transaction::Transaction;
 
 /// Entries of `order` that may be out of use before it is swept, beside as many as are in use.
 const SLACK: usize = 1024;
 
-/// No slot.
-const EMPTY: u32 = u32::MAX;
+/// Slots of a chunk, as a power of two.
+const CHUNK_BITS: u32 = 8;
+const CHUNK: usize = 1 << CHUNK_BITS;
+
+type Slot = Option<(TransactionId, Transaction)>;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
-    slots: Vec<Option<(TransactionId, Transaction)>>,
+    slots: Slots,
     free: Vec<u32>,
-    index: Index,
-    order: VecDeque<(TransactionId, u32)>,
+    index: IdIndex,
+    order: VecDeque<InOrder>,
+}
+
+/// An id without the alignment of a number of 128 bits, which would cost twelve bytes more.
+#[derive(Clone, Copy, Debug)]
+struct InOrder {
+    id: [u8; 16],
+    slot: u32,
+}
+
+impl InOrder {
+    fn new(transaction: TransactionId, slot: u32) -> Self {
+        let id = transaction.as_u128().to_ne_bytes();
+        InOrder { id, slot }
+    }
+
+    fn id(&self) -> u128 {
+        u128::from_ne_bytes(self.id)
+    }
 }
 
 impl Table {
     pub fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.slots.len - self.free.len()
     }
 
     pub fn get(&self, transaction: TransactionId) -> Option<&Transaction> {
-        let slot = self.index.find(transaction, &self.slots)?;
-        self.slots[slot as usize].as_ref().map(|(_, entry)| entry)
+        let slot = self.slot_of(transaction)?;
+        self.slots.get(slot).as_ref().map(|(_, entry)| entry)
     }
 
     pub fn get_mut(&mut self, transaction: TransactionId) -> Option<&mut Transaction> {
-        let slot = self.index.find(transaction, &self.slots)?;
-        self.slots[slot as usize].as_mut().map(|(_, entry)| entry)
+        let slot = self.slot_of(transaction)?;
+        self.slots.get_mut(slot).as_mut().map(|(_, entry)| entry)
     }
 
     pub fn contains(&self, transaction: TransactionId) -> bool {
-        self.index.find(transaction, &self.slots).is_some()
+        self.slot_of(transaction).is_some()
+    }
+
+    fn slot_of(&self, transaction: TransactionId) -> Option<u32> {
+        self.index.find(transaction, |slot| self.slots.id_at(slot))
     }
 
     /// Enters a transaction, in place of one of the same id.
@@ -55,32 +81,27 @@ impl Table {
             *known = entry;
             return;
         }
-        let entry = Some((transaction, entry));
         let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot as usize] = entry;
-                slot
-            }
-            None => {
-                self.slots.push(entry);
-                u32::try_from(self.slots.len() - 1).expect("the table is limited to far fewer")
-            }
+            Some(slot) => slot,
+            None => self.slots.add(),
         };
-        self.index.insert(slot, &self.slots);
+        *self.slots.get_mut(slot) = Some((transaction, entry));
+        let slots = &self.slots;
+        self.index.insert(slot, |slot| slots.id_at(slot));
+        let id = transaction.as_u128();
         match self.order.back() {
-            Some((last, _)) if *last >= transaction => {
-                match self.order.binary_search_by_key(&transaction, |(id, _)| *id) {
-                    Ok(at) => self.order[at].1 = slot,
-                    Err(at) => self.order.insert(at, (transaction, slot)),
-                }
-            }
-            _ => self.order.push_back((transaction, slot)),
+            Some(last) if last.id() >= id => match self.order.binary_search_by_key(&id, InOrder::id) {
+                Ok(at) => self.order[at].slot = slot,
+                Err(at) => self.order.insert(at, InOrder::new(transaction, slot)),
+            },
+            _ => self.order.push_back(InOrder::new(transaction, slot)),
         }
     }
 
     pub fn remove(&mut self, transaction: TransactionId) -> Option<Transaction> {
-        let slot = self.index.remove(transaction, &self.slots)?;
-        let (_, entry) = self.slots[slot as usize].take()?;
+        let slots = &self.slots;
+        let slot = self.index.remove(transaction, |slot| slots.id_at(slot))?;
+        let (_, entry) = self.slots.get_mut(slot).take()?;
         self.free.push(slot);
         self.sweep();
         Some(entry)
@@ -88,10 +109,13 @@ impl Table {
 
     /// The transactions with ids above `after`, in the order of their ids.
     pub fn after(&self, after: Option<TransactionId>) -> impl Iterator<Item = (TransactionId, &Transaction)> {
-        let from = after.map_or(0, |after| self.order.partition_point(|(id, _)| *id <= after));
+        let from = after.map_or(0, |after| {
+            let after = after.as_u128();
+            self.order.partition_point(|entry| entry.id() <= after)
+        });
         self.order
             .range(from..)
-            .filter_map(|&(id, slot)| self.at(id, slot))
+            .filter_map(|entry| self.slots.holds(entry))
     }
 
     /// All transactions, in the order of their ids.
@@ -100,27 +124,20 @@ impl Table {
     }
 
     pub fn values(&self) -> impl Iterator<Item = &Transaction> {
-        self.slots.iter().flatten().map(|(_, entry)| entry)
-    }
-
-    fn at(&self, transaction: TransactionId, slot: u32) -> Option<(TransactionId, &Transaction)> {
-        match &self.slots[slot as usize] {
-            Some((id, entry)) if *id == transaction => Some((transaction, entry)),
-            _ => None,
-        }
+        let slots = self.slots.chunks.iter().flatten().flatten();
+        slots.map(|(_, entry)| entry)
     }
 
     /// Takes out of `order` what has left the table: from its front at once, elsewhere once it is the larger part.
     fn sweep(&mut self) {
-        while let Some(&(id, slot)) = self.order.front()
-            && self.at(id, slot).is_none()
+        while let Some(front) = self.order.front()
+            && self.slots.holds(front).is_none()
         {
             self.order.pop_front();
         }
         if self.order.len() > 2 * self.len() + SLACK {
             let slots = &self.slots;
-            self.order
-                .retain(|(id, slot)| matches!(&slots[*slot as usize], Some((held, _)) if held == id));
+            self.order.retain(|entry| slots.holds(entry).is_some());
         }
     }
 }
@@ -140,88 +157,48 @@ impl Hash for Table {
     }
 }
 
-type Slots = [Option<(TransactionId, Transaction)>];
-
-/// Slots by the hashes of their ids: open addressing with linear probing, at most three quarters full. The ids stand in the
-/// slots, so a cell takes 4 bytes; in a map of the standard library it would take 33.
+/// The slots, all chunks but the last of them full.
 #[derive(Clone, Debug, Default)]
-struct Index {
-    cells: Vec<u32>,
-    used: usize,
+struct Slots {
+    chunks: Vec<Vec<Slot>>,
+    len: usize,
 }
 
-impl Index {
-    fn find(&self, transaction: TransactionId, slots: &Slots) -> Option<u32> {
-        self.cell_of(transaction, slots).map(|cell| self.cells[cell])
+impl Slots {
+    fn get(&self, slot: u32) -> &Slot {
+        &self.chunks[slot as usize >> CHUNK_BITS][slot as usize & (CHUNK - 1)]
     }
 
-    fn cell_of(&self, transaction: TransactionId, slots: &Slots) -> Option<usize> {
-        if self.cells.is_empty() {
-            return None;
+    fn get_mut(&mut self, slot: u32) -> &mut Slot {
+        &mut self.chunks[slot as usize >> CHUNK_BITS][slot as usize & (CHUNK - 1)]
+    }
+
+    /// Another slot, which is free.
+    fn add(&mut self) -> u32 {
+        if self.len.is_multiple_of(CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
         }
-        let mut cell = self.home(transaction);
-        loop {
-            match self.cells[cell] {
-                EMPTY => return None,
-                slot if id_at(slot, slots) == transaction => return Some(cell),
-                _ => cell = self.next(cell),
-            }
+        let slot = u32::try_from(self.len).expect("the table is limited to far fewer");
+        let chunk = self.chunks.last_mut().expect("there is one with room");
+        chunk.push(None);
+        self.len += 1;
+        slot
+    }
+
+    fn id_at(&self, slot: u32) -> TransactionId {
+        let (id, _) = self
+            .get(slot)
+            .as_ref()
+            .expect("the index knows only slots in use");
+        *id
+    }
+
+    fn holds(&self, entry: &InOrder) -> Option<(TransactionId, &Transaction)> {
+        match self.get(entry.slot) {
+            Some((id, held)) if id.as_u128() == entry.id() => Some((*id, held)),
+            _ => None,
         }
     }
-
-    fn insert(&mut self, slot: u32, slots: &Slots) {
-        if (self.used + 1) * 4 > self.cells.len() * 3 {
-            let grown = vec![EMPTY; (self.cells.len() * 2).max(16)];
-            let old = std::mem::replace(&mut self.cells, grown);
-            for slot in old.into_iter().filter(|slot| *slot != EMPTY) {
-                self.put(slot, slots);
-            }
-        }
-        self.put(slot, slots);
-        self.used += 1;
-    }
-
-    fn put(&mut self, slot: u32, slots: &Slots) {
-        let mut cell = self.home(id_at(slot, slots));
-        while self.cells[cell] != EMPTY {
-            cell = self.next(cell);
-        }
-        self.cells[cell] = slot;
-    }
-
-    /// Empties the cell of an id, and closes the gap: whoever probed past it moves back.
-    fn remove(&mut self, transaction: TransactionId, slots: &Slots) -> Option<u32> {
-        let mut gap = self.cell_of(transaction, slots)?;
-        let removed = self.cells[gap];
-        let mut cell = self.next(gap);
-        while self.cells[cell] != EMPTY {
-            let home = self.home(id_at(self.cells[cell], slots));
-            let mask = self.cells.len() - 1;
-            if cell.wrapping_sub(home) & mask >= cell.wrapping_sub(gap) & mask {
-                self.cells[gap] = self.cells[cell];
-                gap = cell;
-            }
-            cell = self.next(cell);
-        }
-        self.cells[gap] = EMPTY;
-        self.used -= 1;
-        Some(removed)
-    }
-
-    fn home(&self, transaction: TransactionId) -> usize {
-        hash::of(transaction) as usize & (self.cells.len() - 1)
-    }
-
-    fn next(&self, cell: usize) -> usize {
-        (cell + 1) & (self.cells.len() - 1)
-    }
-}
-
-fn id_at(slot: u32, slots: &Slots) -> TransactionId {
-    let (id, _) = slots[slot as usize]
-        .as_ref()
-        .expect("the index knows only slots in use");
-    *id
 }
 
 #[cfg(test)]

@@ -12,16 +12,17 @@
 use handfast_ids::BranchId;
 
 use crate::branch::Branch;
+use crate::few::Few;
 use crate::{AbortReason, Call, Deviation, KeyRecord, Lsn, Moment, Outcome, Wait};
 
-/// A live transaction.
+/// A live transaction. A million of them may wait for a participant that is away: `table/tests.rs` holds what one takes.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Transaction {
     pub state: State,
-    pub branches: Vec<Branch>,
+    pub branches: Few<Branch>,
     /// Of its operations, as long as votes are awaited.
     pub operation_bytes: usize,
-    pub waiters: Vec<Waiter>,
+    pub waiters: Few<Waiter>,
     pub key: Option<Box<KeyRecord>>,
     pub deviations: Vec<Deviation>,
     /// The one timer: the deadline before the decision, the next redelivery after it.
@@ -83,12 +84,12 @@ impl State {
 }
 
 impl Transaction {
-    pub fn new(state: State, branches: Vec<Branch>) -> Self {
+    pub fn new(state: State, branches: impl Into<Few<Branch>>) -> Self {
         Transaction {
             state,
-            branches,
+            branches: branches.into(),
             operation_bytes: 0,
-            waiters: Vec::new(),
+            waiters: Few::default(),
             key: None,
             deviations: Vec::new(),
             timer: None,

@@ -210,7 +210,7 @@ impl Coordinator {
         ];
         records.extend(self.resources.iter().map(|resource| Record::Resource {
             name: resource.name.clone(),
-            store: resource.store,
+            store: resource.store_id,
             generation: resource.generation,
         }));
         let commits: Vec<TransactionId> = self.history.commits().collect();
@@ -265,7 +265,7 @@ impl Coordinator {
                     let held = self.keys.find(&record.key);
                     held.is_some_and(|held| held.transaction == transaction)
                 };
-                let key = entry.key.as_deref().filter(is_held).cloned();
+                let key = entry.key.as_deref().filter(is_held).cloned().map(Box::new);
                 Record::Decided {
                     transaction,
                     decision,

@@ -4,10 +4,10 @@ use handfast_ids::{BranchId, TransactionId};
 
 use crate::branch::{BranchEvent, BranchState, Stay, Step, VoteEvent};
 use crate::coordinator::Coordinator;
-use crate::transaction::{State, Transaction};
+use crate::transaction::{State, Transaction, Waiter};
 use crate::{
     AbortReason, Decision, DecisionRecord, Effect, ExpectedBranch, InDoubtLine, InDoubtPhase, Lsn, Message,
-    Moment, Outcome, Record, Reply, SessionId, Vote, Wait,
+    Moment, Outcome, Record, Refusal, Reply, SessionId, Vote, Wait,
 };
 
 impl Coordinator {
@@ -149,16 +149,13 @@ impl Coordinator {
         } = vote
         {
             let resource = self.resources.get(index).name.clone();
-            self.abort(
-                transaction,
-                AbortReason::Refused {
-                    resource,
-                    reason,
-                    message,
-                    retryable,
-                },
-                effects,
-            );
+            let refusal = Refusal {
+                resource,
+                reason,
+                message,
+                retryable,
+            };
+            self.abort(transaction, AbortReason::Refused(Box::new(refusal)), effects);
         } else if all_voted {
             self.decide(transaction, effects);
         }
@@ -173,7 +170,7 @@ impl Coordinator {
             let resource = self.resources.get(index).name.clone();
             return self.abort(transaction, AbortReason::PromiseExpired { resource }, effects);
         }
-        let key = entry.key.as_deref().cloned();
+        let key = entry.key.clone();
         let hearing = self.hearing_records(transaction);
         // All read-only and no key: nothing to redo, nothing to remember, no record.
         let decided = if hearing.is_empty() && key.is_none() {
@@ -226,7 +223,7 @@ impl Coordinator {
             return;
         }
         let mut decided = None;
-        if let Some(key) = entry.key.as_deref().cloned() {
+        if let Some(key) = entry.key.clone() {
             entry.logged = true;
             let branches = self.hearing_records(transaction);
             let decision = DecisionRecord::Abort(reason.clone());
@@ -292,11 +289,14 @@ impl Coordinator {
         };
         let everybody = applied || matches!(entry.state, State::Aborting { .. });
         let told_after = entry.state.told_after();
-        let (answered, waiting) = std::mem::take(&mut entry.waiters)
-            .into_iter()
-            .partition::<Vec<_>, _>(|waiter| everybody || waiter.wait == Wait::Decided);
-        entry.waiters = waiting;
-        for waiter in answered {
+        let is_answered = |waiter: &&Waiter| everybody || waiter.wait == Wait::Decided;
+        let waiters = std::mem::take(&mut entry.waiters);
+        entry.waiters = waiters
+            .iter()
+            .filter(|waiter| !is_answered(waiter))
+            .copied()
+            .collect();
+        for waiter in waiters.iter().filter(is_answered) {
             let reply = Reply::Outcome {
                 transaction,
                 outcome: outcome.clone(),

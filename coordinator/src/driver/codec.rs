@@ -11,9 +11,11 @@
 //! if its reader must not be an old program. Length and checksum are the log's business.
 
 mod read;
+mod replay;
 mod write;
 
 pub use read::{DecodeError, decode, decode_finished};
+pub use replay::{Branches, decode_replayed};
 pub use write::{encode, encode_finished};
 
 /// The version of all tags below.

@@ -36,7 +36,7 @@ pub use inbox::{
 };
 pub use lane::FRAMES_IN_FLIGHT;
 pub use outbox::{Outgoing, SessionSender};
-pub use recover::{create_log, recover};
+pub use recover::{Replay, create_log, recover};
 pub use streams::{Answers, StreamId};
 
 use calls::{Caller, Calls};

@@ -1,6 +1,6 @@
 //! Taking up a log: read it, fold it, begin a new epoch, and only then let anybody in.
 
-use handfast_core::{Coordinator, Event, Identity, LogSpace, Lsn, Moment, Record, Recovery};
+use handfast_core::{Coordinator, Event, Identity, LogSpace, Lsn, Moment, Record, Recovery, ReplayedRecord};
 use handfast_ids::{LogId, Partition};
 use handfast_proto::v1;
 use handfast_wal::{Disk, Entry, Log, Options};
@@ -16,7 +16,7 @@ use super::{Driver, HOUSEKEEPING_MS, Inbox, codec};
 use crate::config::Settings;
 use crate::error::{Error, Kind};
 use crate::failpoint::{self, Point};
-use crate::index::{Fold, Index};
+use crate::index::Index;
 use crate::runtime::{Clock, Phase, random_u128, wall_ms};
 
 /// The one partition of today's logs.
@@ -51,9 +51,12 @@ pub async fn recover<D: Disk, I: Index>(
             "cut a write that a crash had interrupted; nothing of it was ever acknowledged"
         );
     }
-    let (recovery, fold) = replay.finish(log_id)?;
+    let mut recovery = replay.finish(log_id)?;
     let mut index = open_index(log_id, last);
-    fold.into_finished().for_each(|finished| index.insert(finished));
+    recovery
+        .take_finished()
+        .into_iter()
+        .for_each(|finished| index.insert(finished));
 
     let mut effects = Vec::new();
     let now = clock.now();
@@ -123,51 +126,48 @@ fn outbox_settings(settings: &Settings) -> OutboxSettings {
 }
 
 /// Folds the log's entries; the first error wins, because what comes behind it means nothing.
-struct Replay {
+pub struct Replay {
     limits: handfast_core::Limits,
-    fold: Fold,
     state: Result<Option<Recovery>, Error>,
 }
 
 impl Replay {
-    fn new(settings: &Settings) -> Self {
-        let limits = settings.limits.core();
+    /// Of a log of which nothing was read.
+    pub fn new(settings: &Settings) -> Self {
         Replay {
-            fold: Fold::new(limits.history),
-            limits,
+            limits: settings.limits.core(),
             state: Ok(None),
         }
     }
 
-    fn entry(&mut self, entry: Entry<'_>) {
+    /// Takes the next entry.
+    pub fn entry(&mut self, entry: Entry<'_>) {
         let (lsn, bytes) = match entry {
             Entry::Checkpoint { through, record } => (Lsn(through.0), record),
             Entry::Record { lsn, record } => (Lsn(lsn.0), record),
         };
         failpoint::hit(Point::DuringRecovery);
         if let Ok(recovery) = &mut self.state
-            && let Err(error) = apply(recovery, &mut self.fold, &self.limits, lsn, bytes)
+            && let Err(error) = apply(recovery, &self.limits, lsn, bytes)
         {
             self.state = Err(error);
         }
     }
 
-    fn finish(self, log: LogId) -> Result<(Recovery, Fold), Error> {
+    /// What the log of this id comes to.
+    pub fn finish(self, log: LogId) -> Result<Recovery, Error> {
         let identity = Identity {
             log,
             partition: PARTITION,
         };
-        let recovery = self
-            .state?
-            .unwrap_or_else(|| Recovery::new(identity, self.limits));
-        Ok((recovery, self.fold))
+        let begun = self.state?;
+        Ok(begun.unwrap_or_else(|| Recovery::new(identity, self.limits)))
     }
 }
 
 /// The first record of a log, and of a checkpoint, says whose it is.
 fn apply(
     recovery: &mut Option<Recovery>,
-    fold: &mut Fold,
     limits: &handfast_core::Limits,
     lsn: Lsn,
     bytes: &[u8],
@@ -179,10 +179,10 @@ fn apply(
             format!("record {} of the log cannot be used: {message}; {advice}", lsn.0),
         )
     };
-    let record = codec::decode(bytes).map_err(|error| corrupt(error.to_string()))?;
+    let record = codec::decode_replayed(bytes).map_err(|error| corrupt(error.to_string()))?;
     let recovery = match (&mut *recovery, &record) {
         (Some(recovery), _) => recovery,
-        (none, Record::EpochStarted { log, .. }) => {
+        (none, ReplayedRecord::Other(Record::EpochStarted { log, .. })) => {
             let identity = Identity {
                 log: *log,
                 partition: PARTITION,
@@ -191,8 +191,7 @@ fn apply(
         }
         (None, _) => return Err(corrupt("it comes before the record of any epoch".to_owned())),
     };
-    fold.apply(&record);
     recovery
-        .apply(lsn, record)
+        .replay(lsn, record)
         .map_err(|error| corrupt(error.message))
 }

@@ -4,11 +4,9 @@
 //! It is bounded by `limits.history`; beyond it the oldest go. What must never live here: anything that a decision
 //! depends on.
 
-mod fold;
 mod memory;
 mod sled;
 
-pub use fold::Fold;
 pub use memory::MemoryIndex;
 pub use sled::SledIndex;
 

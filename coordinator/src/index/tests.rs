@@ -1,12 +1,9 @@
 use std::path::Path;
 
-use handfast_core::{
-    AbortReason, BranchRecord, DecisionRecord, Deviation, DeviationKind, FinishedTransaction, KeyRecord, Lsn,
-    Outcome, Record, RequestDigest,
-};
+use handfast_core::{BranchRecord, FinishedTransaction, Lsn, Outcome};
 use handfast_ids::{BranchId, Epoch, IdempotencyKey, LogId, Partition, ResourceName, StoreId, TransactionId};
 
-use super::{Fold, Index, MemoryIndex, SledIndex};
+use super::{Index, MemoryIndex, SledIndex};
 
 const LOG: LogId = LogId(7);
 const CAPACITY: usize = 100;
@@ -141,55 +138,4 @@ fn an_index_that_cannot_be_on_disk_serves_from_memory() {
     std::fs::create_dir(directory.path().join("index.unusable")).unwrap();
     let found = with_index(&path, 10, |index| index.insert(finished(1)));
     assert_eq!(found, [id(1)]);
-}
-
-#[test]
-fn the_fold_finds_what_ended_in_the_log() {
-    let decided = |sequence, branches: Vec<BranchRecord>| Record::Decided {
-        transaction: id(sequence),
-        decision: DecisionRecord::Commit,
-        branches,
-        key: Some(KeyRecord {
-            key: key(&format!("key-{sequence}")),
-            expires_at_ms: 9,
-            digest: RequestDigest([0; 32]),
-        }),
-    };
-    let deviation = Deviation {
-        branch: BranchId(0),
-        resource: ResourceName::new("orders-db").unwrap(),
-        kind: DeviationKind::Hazard,
-        evidence: "gone".to_owned(),
-    };
-    let mut fold = Fold::new(CAPACITY);
-    let records = [
-        decided(1, vec![branch()]),
-        decided(2, vec![branch()]),
-        Record::Ended { transaction: id(1) },
-        decided(3, Vec::new()),
-        decided(4, vec![branch()]),
-        Record::Deviated {
-            transaction: id(4),
-            deviation: deviation.clone(),
-        },
-        Record::Ended { transaction: id(4) },
-        Record::Decided {
-            transaction: id(5),
-            decision: DecisionRecord::Abort(AbortReason::Deadline),
-            branches: Vec::new(),
-            key: None,
-        },
-    ];
-    records.iter().for_each(|record| fold.apply(record));
-    let found: Vec<_> = fold.into_finished().collect();
-    assert_eq!(found[0], finished(1));
-    assert_eq!(found[1].transaction, id(3));
-    assert_eq!(
-        found[2].outcome,
-        Outcome::Heuristic {
-            evidence: vec![deviation]
-        }
-    );
-    assert_eq!(found[3].transaction, id(5));
-    assert_eq!(found.len(), 4);
 }

@@ -294,15 +294,13 @@ fn abort(reason: &AbortReason) -> (&str, String, bool) {
             "its time was over before it was decided".to_owned(),
             true,
         ),
-        AbortReason::Refused {
-            resource,
-            reason,
-            message,
-            retryable,
-        } => (
+        AbortReason::Refused(refusal) => (
             "REFUSED",
-            format!("{resource} refused: {reason}: {message}"),
-            *retryable,
+            format!(
+                "{} refused: {}: {}",
+                refusal.resource, refusal.reason, refusal.message
+            ),
+            refusal.retryable,
         ),
         AbortReason::SessionLost { resource } => (
             "SESSION_LOST",

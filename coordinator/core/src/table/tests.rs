@@ -70,3 +70,27 @@ fn it_behaves_as_an_ordered_map() {
     rebuilt.remove(*map.keys().next_back().unwrap());
     assert_ne!(rebuilt, table);
 }
+
+/// A million transactions may wait for a participant that is away. Their operations are released and their callers answered;
+/// what is left of one is its slot, its place in the order and in the index, and a timer.
+#[test]
+fn a_transaction_of_two_branches_that_waits_takes_less_than_400_bytes() {
+    let slot = size_of::<super::Slot>();
+    assert!(slot <= 272, "a slot takes {slot} bytes");
+    // Where a list has just doubled, half of it is unused; an index is a third full then.
+    let in_order = 2 * size_of::<super::InOrder>();
+    let cells = 3 * size_of::<u32>();
+    let timer = 2 * size_of::<TransactionId>();
+    let all = slot + in_order + cells + timer;
+    assert!(all < 400, "a transaction takes {all} bytes");
+}
+
+#[test]
+fn what_passes_between_core_and_driver_is_small() {
+    let outcome = size_of::<crate::Outcome>();
+    assert!(outcome <= 32, "an outcome takes {outcome} bytes");
+    let effect = size_of::<crate::Effect>();
+    assert!(effect <= 128, "an effect takes {effect} bytes");
+    let event = size_of::<crate::Event>();
+    assert!(event <= 192, "an event takes {event} bytes");
+}

@@ -339,14 +339,9 @@ fn abort(reason: &AbortReason) -> String {
     match reason {
         AbortReason::Requested => "requested".to_owned(),
         AbortReason::Deadline => "deadline".to_owned(),
-        AbortReason::Refused {
-            resource,
-            reason,
-            retryable,
-            ..
-        } => {
-            let retryable = if *retryable { ", retryable" } else { "" };
-            format!("{resource} refused: {reason}{retryable}")
+        AbortReason::Refused(refusal) => {
+            let retryable = if refusal.retryable { ", retryable" } else { "" };
+            format!("{} refused: {}{retryable}", refusal.resource, refusal.reason)
         }
         AbortReason::SessionLost { resource } => format!("session of {resource} lost"),
         AbortReason::BranchMismatch { message } => format!("mismatch: {message}"),

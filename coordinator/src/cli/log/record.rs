@@ -113,7 +113,7 @@ pub fn json(record: &Record) -> Value {
                 DecisionRecord::Abort(reason) => json!({"kind": "abort", "reason": abort_text(reason)}),
             },
             "branches": branches_json(branches),
-            "key": key.as_ref().map(key_json),
+            "key": key.as_deref().map(key_json),
         }),
         Record::Deviated {
             transaction,
@@ -192,7 +192,7 @@ fn abort_text(reason: &AbortReason) -> String {
     match reason {
         AbortReason::Requested => "requested".to_owned(),
         AbortReason::Deadline => "deadline".to_owned(),
-        AbortReason::Refused { resource, reason, .. } => format!("{resource} refused: {reason}"),
+        AbortReason::Refused(refusal) => format!("{} refused: {}", refusal.resource, refusal.reason),
         AbortReason::SessionLost { resource } => format!("session of {resource} lost"),
         AbortReason::BranchMismatch { message } => format!("branch mismatch: {message}"),
         AbortReason::PromiseExpired { resource } => format!("promise of {resource} expired"),

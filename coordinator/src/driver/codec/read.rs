@@ -2,7 +2,7 @@
 
 use handfast_core::{
     AbortReason, BranchRecord, DecisionRecord, Deviation, DeviationKind, FinishedTransaction, KeyRecord, Lsn,
-    Outcome, Record, RequestDigest,
+    Outcome, Record, Refusal, RequestDigest,
 };
 use handfast_ids::{
     BranchId, Epoch, Generation, IdempotencyKey, LogId, ResourceName, StoreId, TransactionId,
@@ -20,7 +20,7 @@ pub struct DecodeError {
     pub message: String,
 }
 
-type Result<T> = std::result::Result<T, DecodeError>;
+pub(super) type Result<T> = std::result::Result<T, DecodeError>;
 
 /// The record in these bytes, which must be used up.
 pub fn decode(bytes: &[u8]) -> Result<Record> {
@@ -45,7 +45,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
             transaction: input.id()?,
             decision: input.decided()?,
             branches: input.list(Input::branch)?,
-            key: input.option(Input::key_record)?,
+            key: input.option(Input::key_record)?.map(Box::new),
         },
         tag::DEVIATED => Record::Deviated {
             transaction: input.id()?,
@@ -85,13 +85,15 @@ pub fn decode_finished(bytes: &[u8]) -> Result<FinishedTransaction> {
     Ok(finished)
 }
 
-struct Input<'a> {
+/// What is left to read.
+#[derive(Clone, Debug)]
+pub(super) struct Input<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Input<'a> {
-    fn of_version(bytes: &'a [u8]) -> Result<Input<'a>> {
+    pub(super) fn of_version(bytes: &'a [u8]) -> Result<Input<'a>> {
         let mut input = Input { bytes, at: 0 };
         match input.byte()? {
             VERSION => Ok(input),
@@ -124,12 +126,12 @@ impl<'a> Input<'a> {
         Ok(match self.byte()? {
             abort::REQUESTED => AbortReason::Requested,
             abort::DEADLINE => AbortReason::Deadline,
-            abort::REFUSED => AbortReason::Refused {
+            abort::REFUSED => AbortReason::Refused(Box::new(Refusal {
                 resource: self.resource()?,
                 reason: self.text()?,
                 message: self.text()?,
                 retryable: self.flag()?,
-            },
+            })),
             abort::SESSION_LOST => AbortReason::SessionLost {
                 resource: self.resource()?,
             },
@@ -173,7 +175,8 @@ impl<'a> Input<'a> {
         })
     }
 
-    fn branch_id(&mut self) -> Result<BranchId> {
+    #[inline]
+    pub(super) fn branch_id(&mut self) -> Result<BranchId> {
         self.u32().map(BranchId)
     }
 
@@ -185,7 +188,8 @@ impl<'a> Input<'a> {
         Ok(epoch)
     }
 
-    fn id(&mut self) -> Result<TransactionId> {
+    #[inline]
+    pub(super) fn id(&mut self) -> Result<TransactionId> {
         let number = self.u128()?;
         TransactionId::from_u128(number).map_err(|error| self.wrong(error.to_string()))
     }
@@ -200,7 +204,8 @@ impl<'a> Input<'a> {
         IdempotencyKey::new(key).map_err(|error| self.wrong(error.to_string()))
     }
 
-    fn flag(&mut self) -> Result<bool> {
+    #[inline]
+    pub(super) fn flag(&mut self) -> Result<bool> {
         match self.byte()? {
             0 => Ok(false),
             1 => Ok(true),
@@ -217,12 +222,19 @@ impl<'a> Input<'a> {
     }
 
     fn list<T>(&mut self, each: impl Fn(&mut Self) -> Result<T>) -> Result<Vec<T>> {
+        let length = self.length()?;
+        (0..length).map(|_| each(self)).collect()
+    }
+
+    /// How many elements a list has.
+    #[inline]
+    pub(super) fn length(&mut self) -> Result<u64> {
         let length = self.number()?;
         // Every element takes a byte at least, so a length that lies cannot ask for memory.
         if length > (self.bytes.len() - self.at) as u64 {
             return Err(self.wrong(format!("a list of {length} does not fit into the rest")));
         }
-        (0..length).map(|_| each(self)).collect()
+        Ok(length)
     }
 
     fn text(&mut self) -> Result<String> {
@@ -230,18 +242,37 @@ impl<'a> Input<'a> {
     }
 
     fn str(&mut self) -> Result<&'a str> {
-        let length = self.number()?;
-        let length = usize::try_from(length).map_err(|_| self.wrong("a text is too long".to_owned()))?;
-        let bytes = self.take(length)?;
+        let bytes = self.bytes()?;
         std::str::from_utf8(bytes).map_err(|error| self.wrong(error.to_string()))
     }
 
+    /// Bytes behind their length.
+    #[inline]
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8]> {
+        let length = self.number()?;
+        let length = usize::try_from(length).map_err(|_| self.wrong("a text is too long".to_owned()))?;
+        self.take(length)
+    }
+
+    #[inline]
     fn u32(&mut self) -> Result<u32> {
         let number = self.number()?;
         u32::try_from(number).map_err(|_| self.wrong(format!("{number} is too large")))
     }
 
+    #[inline]
     fn number(&mut self) -> Result<u64> {
+        // Nearly all numbers are small.
+        match self.bytes.get(self.at) {
+            Some(byte) if *byte < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_number(),
+        }
+    }
+
+    fn long_number(&mut self) -> Result<u64> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -256,19 +287,23 @@ impl<'a> Input<'a> {
         Err(self.wrong("a number is longer than 64 bits".to_owned()))
     }
 
-    fn u128(&mut self) -> Result<u128> {
+    #[inline]
+    pub(super) fn u128(&mut self) -> Result<u128> {
         self.array().map(u128::from_be_bytes)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         let bytes = self.take(N)?;
         Ok(bytes.try_into().expect("take gives as many bytes as asked for"))
     }
 
-    fn byte(&mut self) -> Result<u8> {
+    #[inline]
+    pub(super) fn byte(&mut self) -> Result<u8> {
         self.take(1).map(|bytes| bytes[0])
     }
 
+    #[inline]
     fn take(&mut self, length: usize) -> Result<&'a [u8]> {
         let rest = &self.bytes[self.at..];
         let Some(taken) = rest.get(..length) else {
@@ -278,13 +313,15 @@ impl<'a> Input<'a> {
         Ok(taken)
     }
 
-    fn end(&self) -> Result<()> {
+    #[inline]
+    pub(super) fn end(&self) -> Result<()> {
         match self.bytes.len() - self.at {
             0 => Ok(()),
             left => Err(self.wrong(format!("{left} bytes are left over"))),
         }
     }
 
+    #[cold]
     fn unknown(&self, what: &str, number: u8) -> DecodeError {
         let message = format!("{what} {number} is unknown; a newer program wrote it");
         DecodeError {
@@ -293,6 +330,7 @@ impl<'a> Input<'a> {
         }
     }
 
+    #[cold]
     fn wrong(&self, message: String) -> DecodeError {
         DecodeError { at: self.at, message }
     }

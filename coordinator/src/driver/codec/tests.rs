@@ -1,6 +1,6 @@
 use handfast_core::{
     AbortReason, BranchRecord, DecisionRecord, Deviation, DeviationKind, FinishedTransaction, KeyRecord, Lsn,
-    Outcome, Record, RequestDigest,
+    Outcome, Record, Refusal, ReplayedRecord, RequestDigest,
 };
 use handfast_ids::{
     BranchId, Epoch, Generation, IdempotencyKey, LogId, Partition, ResourceName, StoreId, TransactionId,
@@ -9,7 +9,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::{decode, decode_finished, encode, encode_finished};
+use super::{Branches, decode, decode_finished, decode_replayed, encode, encode_finished};
 
 fn id() -> impl Strategy<Value = TransactionId> {
     (0u64..1 << 48, 0u16..1 << 12, 0..=Epoch::MAX.0, any::<u32>()).prop_map(
@@ -64,12 +64,12 @@ fn abort() -> impl Strategy<Value = AbortReason> {
         Just(AbortReason::Deadline),
         Just(AbortReason::Presumed),
         (resource(), any::<String>(), any::<String>(), any::<bool>()).prop_map(
-            |(resource, reason, message, retryable)| AbortReason::Refused {
+            |(resource, reason, message, retryable)| AbortReason::Refused(Box::new(Refusal {
                 resource,
                 reason,
                 message,
                 retryable,
-            }
+            }))
         ),
         resource().prop_map(|resource| AbortReason::SessionLost { resource }),
         resource().prop_map(|resource| AbortReason::PromiseExpired { resource }),
@@ -115,7 +115,7 @@ fn record() -> impl Strategy<Value = Record> {
                 transaction,
                 decision,
                 branches,
-                key,
+                key: key.map(Box::new),
             }
         ),
         (id(), deviation()).prop_map(|(transaction, deviation)| Record::Deviated {
@@ -133,6 +133,42 @@ fn record() -> impl Strategy<Value = Record> {
     ]
 }
 
+/// What is replayed, as the record that it stands for.
+fn taken_up(record: ReplayedRecord<Branches<'_>>) -> Record {
+    let list = |branches: Branches<'_>| {
+        let expected = branches.size_hint();
+        let list: Vec<BranchRecord> = branches
+            .map(|branch| BranchRecord {
+                branch: branch.branch,
+                resource: ResourceName::new(std::str::from_utf8(branch.resource).unwrap()).unwrap(),
+                store: branch.store,
+            })
+            .collect();
+        assert_eq!(expected, (list.len(), Some(list.len())));
+        list
+    };
+    match record {
+        ReplayedRecord::Registered {
+            transaction,
+            branches,
+        } => Record::Registered {
+            transaction,
+            branches: list(branches),
+        },
+        ReplayedRecord::Committed {
+            transaction,
+            branches,
+        } => Record::Decided {
+            transaction,
+            decision: DecisionRecord::Commit,
+            branches: list(branches),
+            key: None,
+        },
+        ReplayedRecord::Ended { transaction } => Record::Ended { transaction },
+        ReplayedRecord::Other(record) => record,
+    }
+}
+
 fn bytes_of(record: &Record) -> Vec<u8> {
     let mut bytes = Vec::new();
     encode(record, &mut bytes);
@@ -142,7 +178,9 @@ fn bytes_of(record: &Record) -> Vec<u8> {
 proptest! {
     #[test]
     fn every_record_comes_back(record in record()) {
-        prop_assert_eq!(decode(&bytes_of(&record)), Ok(record));
+        let bytes = bytes_of(&record);
+        prop_assert_eq!(decode_replayed(&bytes).map(taken_up), Ok(record.clone()));
+        prop_assert_eq!(decode(&bytes), Ok(record));
     }
 
     #[test]
@@ -161,14 +199,20 @@ proptest! {
     #[test]
     fn a_record_that_is_cut_or_prolonged_is_refused(record in record(), at in any::<prop::sample::Index>()) {
         let mut bytes = bytes_of(&record);
-        prop_assert!(decode(&bytes[..at.index(bytes.len())]).is_err());
+        let cut = &bytes[..at.index(bytes.len())];
+        prop_assert!(decode(cut).is_err());
+        prop_assert!(decode_replayed(cut).is_err());
         bytes.push(0);
         prop_assert!(decode(&bytes).is_err());
+        prop_assert!(decode_replayed(&bytes).is_err());
     }
 
     #[test]
     fn no_bytes_make_the_reader_panic(bytes in vec(any::<u8>(), 0..200)) {
         let _ = decode(&bytes);
+        if let Ok(ReplayedRecord::Committed { branches, .. }) = decode_replayed(&bytes) {
+            branches.for_each(drop);
+        }
         let _ = decode_finished(&bytes);
     }
 }

@@ -52,7 +52,7 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
             id(*transaction, out);
             decided(decision, out);
             list(branches, out, branch);
-            option(key.as_ref(), out, key_record);
+            option(key.as_deref(), out, key_record);
         }
         Record::Deviated {
             transaction,
@@ -127,17 +127,12 @@ fn abort_reason(reason: &AbortReason, out: &mut Vec<u8>) {
     match reason {
         AbortReason::Requested => out.push(abort::REQUESTED),
         AbortReason::Deadline => out.push(abort::DEADLINE),
-        AbortReason::Refused {
-            resource,
-            reason,
-            message,
-            retryable,
-        } => {
+        AbortReason::Refused(refusal) => {
             out.push(abort::REFUSED);
-            text(resource.as_str(), out);
-            text(reason, out);
-            text(message, out);
-            out.push(u8::from(*retryable));
+            text(refusal.resource.as_str(), out);
+            text(&refusal.reason, out);
+            text(&refusal.message, out);
+            out.push(u8::from(refusal.retryable));
         }
         AbortReason::SessionLost { resource } => {
             out.push(abort::SESSION_LOST);

@@ -1,0 +1,201 @@
+use handfast_ids::{
+    BranchId, Epoch, Generation, IdempotencyKey, LogId, Partition, ResourceName, StoreId, TransactionId,
+};
+
+use super::{Identity, Recovery};
+use crate::{
+    AbortReason, BranchRecord, BranchRef, DecisionRecord, Deviation, DeviationKind, FinishedTransaction,
+    KeyRecord, Limits, Lsn, Outcome, Record, ReplayedRecord, RequestDigest,
+};
+
+fn id(sequence: u32) -> TransactionId {
+    TransactionId::new(1, Partition(0), Epoch(1), sequence)
+}
+
+fn name(text: &str) -> ResourceName {
+    ResourceName::new(text).unwrap()
+}
+
+fn branch(number: u32, resource: &str) -> BranchRecord {
+    BranchRecord {
+        branch: BranchId(number),
+        resource: name(resource),
+        store: StoreId(u128::from(number) + 1),
+    }
+}
+
+fn recovery(history: usize) -> Recovery {
+    let identity = Identity {
+        log: LogId(1),
+        partition: Partition(0),
+    };
+    let limits = Limits {
+        history,
+        ..Limits::default()
+    };
+    let mut recovery = Recovery::new(identity, limits);
+    let epoch = Record::EpochStarted {
+        log: LogId(1),
+        epoch: Epoch(1),
+        predecessor_end: Lsn::ZERO,
+        wall_ms: 1,
+    };
+    recovery.apply(Lsn(1), epoch).unwrap();
+    recovery
+}
+
+fn decided(
+    sequence: u32,
+    decision: DecisionRecord,
+    branches: Vec<BranchRecord>,
+    key: Option<&str>,
+) -> Record {
+    let key = key.map(|key| {
+        Box::new(KeyRecord {
+            key: IdempotencyKey::new(key).unwrap(),
+            expires_at_ms: 9,
+            digest: RequestDigest([0; 32]),
+        })
+    });
+    Record::Decided {
+        transaction: id(sequence),
+        decision,
+        branches,
+        key,
+    }
+}
+
+fn committed(sequence: u32, branches: Vec<BranchRecord>) -> Record {
+    decided(sequence, DecisionRecord::Commit, branches, None)
+}
+
+fn ended(sequence: u32) -> Record {
+    Record::Ended {
+        transaction: id(sequence),
+    }
+}
+
+fn apply(recovery: &mut Recovery, records: impl IntoIterator<Item = Record>) {
+    for record in records {
+        let lsn = recovery.last_lsn.next();
+        recovery.apply(lsn, record).unwrap();
+    }
+}
+
+#[test]
+fn what_ended_in_the_log_is_handed_to_the_index() {
+    let both = vec![branch(0, "orders-db"), branch(1, "ledger")];
+    let deviation = Deviation {
+        branch: BranchId(0),
+        resource: name("orders-db"),
+        kind: DeviationKind::Hazard,
+        evidence: "gone".to_owned(),
+    };
+    let mut recovery = recovery(100);
+    apply(
+        &mut recovery,
+        [
+            decided(1, DecisionRecord::Commit, both.clone(), Some("one")),
+            committed(2, both.clone()),
+            ended(1),
+            committed(3, Vec::new()),
+            committed(4, both.clone()),
+            Record::Deviated {
+                transaction: id(4),
+                deviation: deviation.clone(),
+            },
+            ended(4),
+            decided(5, DecisionRecord::Abort(AbortReason::Deadline), Vec::new(), None),
+            // What was only registered leaves nothing.
+            Record::Registered {
+                transaction: id(6),
+                branches: both.clone(),
+            },
+            ended(6),
+        ],
+    );
+    let finished = |sequence, outcome, key: Option<&str>, branches| FinishedTransaction {
+        transaction: id(sequence),
+        outcome,
+        key: key.map(|key| IdempotencyKey::new(key).unwrap()),
+        branches,
+    };
+    let heuristic = Outcome::Heuristic {
+        evidence: vec![deviation],
+    };
+    let aborted = Outcome::Aborted {
+        reason: AbortReason::Deadline,
+    };
+    assert_eq!(
+        recovery.take_finished(),
+        [
+            finished(1, Outcome::Committed, Some("one"), both.clone()),
+            finished(3, Outcome::Committed, None, Vec::new()),
+            finished(4, heuristic, None, both),
+            finished(5, aborted, None, Vec::new()),
+        ]
+    );
+}
+
+#[test]
+fn the_index_gets_the_newest_that_the_history_keeps() {
+    let mut recovery = recovery(2);
+    apply(
+        &mut recovery,
+        (1..=5).map(|sequence| committed(sequence, Vec::new())),
+    );
+    let found = recovery.take_finished();
+    let ids: Vec<_> = found.iter().map(|finished| finished.transaction).collect();
+    assert_eq!(ids, [id(4), id(5)]);
+    assert_eq!(recovery.history.horizon(), id(3));
+}
+
+/// More resources than there are places for names that were met lately.
+#[test]
+fn a_name_is_never_taken_for_another() {
+    let resource = |number: u32| format!("resource-{:04}-of-many", number % 3000);
+    let mut recovery = recovery(10_000);
+    for number in 0..3000 {
+        let resource = Record::Resource {
+            name: name(&resource(number)),
+            store: StoreId(u128::from(number) + 1),
+            generation: Generation(1),
+        };
+        apply(&mut recovery, [resource]);
+    }
+    let branches = |number: u32| {
+        let of = |other: u32| BranchRecord {
+            branch: BranchId(other),
+            resource: name(&resource(number + other)),
+            store: StoreId(u128::from((number + other) % 3000) + 1),
+        };
+        vec![of(0), of(1), of(7)]
+    };
+    for number in 0..9000 {
+        apply(
+            &mut recovery,
+            [committed(number, branches(number)), ended(number)],
+        );
+    }
+    for (number, finished) in recovery.take_finished().into_iter().enumerate() {
+        assert_eq!(finished.branches, branches(number as u32));
+    }
+    assert_eq!(recovery.resources.indexes().count(), 3000);
+}
+
+#[test]
+fn bytes_that_are_no_name_are_refused() {
+    for bytes in [&b"Orders DB"[..], b"", b"\xff\xfe"] {
+        let branch = BranchRef {
+            branch: BranchId(0),
+            resource: bytes,
+            store: StoreId(1),
+        };
+        let record = ReplayedRecord::Committed {
+            transaction: id(1),
+            branches: [branch].into_iter(),
+        };
+        let refused = recovery(1).replay(Lsn(2), record);
+        assert!(refused.is_err(), "{bytes:?}");
+    }
+}
