@@ -3,21 +3,24 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use handfast_core::{Coordinator, Identity, Lsn, Moment, Record, Recovery as Fold};
-use handfast_ids::{LogId, Partition};
-use handfast_wal::{Entry, Log, Options, RealDisk};
+use handfast_core::{Coordinator, Lsn, Moment};
+use handfast_ids::LogId;
+use handfast_wal::{Log, Options, RealDisk};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::deployment::{self, Directory};
-use super::recovery_log::{self, Contents};
+use super::recovery_log::{self, Contents, Made};
 use super::report::{self, round};
 use super::{failed, machine, unusable};
 use crate::cli::log_directory;
 use crate::cli::output::{Output, print, print_json, print_table};
 use crate::config::Settings;
-use crate::driver::codec;
+use crate::driver::Replay;
 use crate::error::Error;
+
+/// Live transactions from which on the memory of one is told.
+const LIVE_TO_DIVIDE_BY: u64 = 10_000;
 
 /// Measure a restart: how fast the log is read again, and how long it takes until clients are served.
 ///
@@ -78,6 +81,7 @@ impl Recovery {
                 },
             ),
         ];
+        let empty = resident_of_nothing(directory.path(), &settings).await?;
         let mut results = Vec::new();
         for (name, contents) in logs {
             let path = directory.path().join(name);
@@ -86,7 +90,7 @@ impl Recovery {
             let made = recovery_log::make(&data, &settings, contents).await?;
             let mut runs = Vec::new();
             for _ in 0..self.runs {
-                runs.push(one_run(&path, &data, &settings, made.bytes).await?);
+                runs.push(one_run(&path, &data, &settings, &made, contents.live, empty).await?);
             }
             results.push(json!({
                 "log": name,
@@ -106,6 +110,7 @@ impl Recovery {
                 "benchmark": "recovery",
                 "machine": machine,
                 "runs": self.runs,
+                "resident_bytes_of_an_empty_log": empty,
                 "results": results,
             })),
             Output::Table => print_results(&results),
@@ -114,7 +119,14 @@ impl Recovery {
 }
 
 /// A start changes the log: it begins an epoch and may write a checkpoint. So what is started is a copy.
-async fn one_run(path: &Path, data: &Path, settings: &Settings, bytes: u64) -> Result<Value, Error> {
+async fn one_run(
+    path: &Path,
+    data: &Path,
+    settings: &Settings,
+    made: &Made,
+    live: u64,
+    empty: Option<u64>,
+) -> Result<Value, Error> {
     let scan = scan(data).await?;
     let copy = path.join("started");
     copy_log(data, &copy.join("coordinator")).map_err(|error| crate::cli::directory_error(&copy, &error))?;
@@ -125,7 +137,11 @@ async fn one_run(path: &Path, data: &Path, settings: &Settings, bytes: u64) -> R
     let usage = child.usage();
     child.stop().await;
     std::fs::remove_dir_all(&copy).map_err(|error| crate::cli::directory_error(&copy, &error))?;
-    let rate = |seconds: f64| round(bytes as f64 / seconds / 1e9);
+    let rate = |seconds: f64| round(made.bytes as f64 / seconds / 1e9);
+    // What a coordinator takes anyhow would be most of it if there were few.
+    let resident = usage.as_ref().map(|usage| usage.resident_bytes);
+    let each = resident.zip(empty).filter(|_| live >= LIVE_TO_DIVIDE_BY);
+    let each = each.map(|(resident, empty)| round(resident.saturating_sub(empty) as f64 / live as f64));
     Ok(json!({
         "scan_seconds": round(scan),
         "scan_gb_per_second": rate(scan),
@@ -133,9 +149,22 @@ async fn one_run(path: &Path, data: &Path, settings: &Settings, bytes: u64) -> R
         "replay_gb_per_second": rate(fold),
         "start_seconds": round(start),
         "until_serving_seconds": round(until_serving),
-        "resident_bytes": usage.map(|usage| usage.resident_bytes),
+        "resident_bytes": resident,
         "peak_bytes": usage.map(|usage| usage.peak_bytes),
+        "resident_bytes_per_live": each,
     }))
+}
+
+/// What a coordinator takes that has nothing to remember.
+async fn resident_of_nothing(path: &Path, settings: &Settings) -> Result<Option<u64>, Error> {
+    let path = path.join("empty");
+    let nothing = Contents { live: 0, bytes: 0 };
+    recovery_log::make(&path.join("coordinator"), settings, nothing).await?;
+    let (child, _) = deployment::serve(&path, 0).await?;
+    let usage = child.usage();
+    child.stop().await;
+    std::fs::remove_dir_all(&path).map_err(|error| crate::cli::directory_error(&path, &error))?;
+    Ok(usage.map(|usage| usage.resident_bytes))
 }
 
 /// Seconds to read and check every byte, which also warms the page cache.
@@ -160,44 +189,17 @@ async fn fold(data: &Path, settings: &Settings) -> Result<(f64, f64), Error> {
         segment_bytes: settings.log.segment_bytes,
         buffer_bytes: settings.log.buffer_bytes,
     };
-    let mut fold: Option<Fold> = None;
-    let mut first_error = None;
+    let mut replay = Replay::new(settings);
     let begun = Instant::now();
-    let opened = Log::open(disk, options, |entry| {
-        let (lsn, bytes) = match entry {
-            Entry::Checkpoint { through, record } => (Lsn(through.0), record),
-            Entry::Record { lsn, record } => (Lsn(lsn.0), record),
-        };
-        if let Err(message) = apply(&mut fold, settings, lsn, bytes) {
-            first_error.get_or_insert(message);
-        }
-    });
-    let last = opened.await?.recovered.last;
+    let opened = Log::open(disk, options, |entry| replay.entry(entry)).await?;
+    let recovery = replay.finish(LogId(u128::from_be_bytes(opened.log_id)))?;
     let replayed = begun.elapsed().as_secs_f64();
-    if let Some(message) = first_error {
-        return Err(failed(format!(
-            "the log that was made cannot be replayed: {message}; report this"
-        )));
-    }
-    let fold = fold.ok_or_else(|| failed("the log that was made is empty; report this"))?;
+    let last = opened.recovered.last;
     let mut effects = Vec::new();
     let begun = Instant::now();
     let wall_ms = crate::runtime::wall_ms();
-    let _started = Coordinator::start(fold, Lsn(last.0 + 1), Moment(0), wall_ms, &mut effects);
+    let _started = Coordinator::start(recovery, Lsn(last.0 + 1), Moment(0), wall_ms, &mut effects);
     Ok((replayed, begun.elapsed().as_secs_f64()))
-}
-
-fn apply(fold: &mut Option<Fold>, settings: &Settings, lsn: Lsn, bytes: &[u8]) -> Result<(), String> {
-    let record = codec::decode(bytes).map_err(|error| error.to_string())?;
-    if let (None, Record::EpochStarted { log, .. }) = (&fold, &record) {
-        let identity = Identity {
-            log: LogId(log.0),
-            partition: Partition(0),
-        };
-        *fold = Some(Fold::new(identity, settings.limits.core()));
-    }
-    let fold = fold.as_mut().ok_or("it does not begin with an epoch")?;
-    fold.apply(lsn, record).map_err(|error| error.message)
 }
 
 fn open(data: &Path) -> Result<RealDisk, Error> {
@@ -248,6 +250,13 @@ fn print_results(results: &[Value]) -> Result<(), Error> {
                 1.0,
             ),
             row("resident", "resident_bytes", 0, " MiB", 1.0 / (1 << 20) as f64),
+            row(
+                "resident for each live one",
+                "resident_bytes_per_live",
+                0,
+                " bytes",
+                1.0,
+            ),
         ];
         print_table(&["", "MEDIAN", "LEAST", "MOST"], rows, "Nothing was measured.")?;
         print("")?;
