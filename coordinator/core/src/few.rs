@@ -4,8 +4,9 @@ use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
 
 /// A list that is nearly always short. Reads and changes as the slice that it holds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) enum Few<T> {
+    #[default]
     None,
     One([T; 1]),
     Two([T; 2]),
@@ -27,12 +28,6 @@ impl<T> Few<T> {
                 Few::Many(values)
             }
         };
-    }
-}
-
-impl<T> Default for Few<T> {
-    fn default() -> Self {
-        Few::None
     }
 }
 

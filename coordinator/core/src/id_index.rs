@@ -20,6 +20,12 @@ pub(crate) struct IdIndex {
 }
 
 impl IdIndex {
+    /// How many are entered.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.used
+    }
+
     /// Where this id stands.
     pub fn find(&self, transaction: TransactionId, id_at: impl Fn(u32) -> TransactionId) -> Option<u32> {
         self.cell_of(transaction, id_at).map(|cell| self.cells[cell])

@@ -289,8 +289,8 @@ impl Recovery {
     fn end(&mut self, lsn: Lsn, transaction: TransactionId) -> Result<(), String> {
         match self.table.remove(transaction) {
             Some(entry) => self.ended(transaction, entry, lsn),
-            None if self.history.outcome(transaction).is_some() => {}
             None if transaction <= self.history.horizon() => {}
+            None if self.history.outcome(transaction).is_some() => {}
             None => return Err(format!("transaction {transaction} ends without having begun")),
         }
         Ok(())

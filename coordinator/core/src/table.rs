@@ -20,9 +20,8 @@ use crate::transaction::Transaction;
 /// Entries of `order` that may be out of use before it is swept, beside as many as are in use.
 const SLACK: usize = 1024;
 
-/// Slots of a chunk, as a power of two.
-const CHUNK_BITS: u32 = 8;
-const CHUNK: usize = 1 << CHUNK_BITS;
+/// Slots of a chunk: as many as fill 64 KiB, so that the allocator, which rounds up, has nothing to round.
+const CHUNK: usize = (64 << 10) / size_of::<Slot>();
 
 type Slot = Option<(TransactionId, Transaction)>;
 
@@ -166,11 +165,11 @@ struct Slots {
 
 impl Slots {
     fn get(&self, slot: u32) -> &Slot {
-        &self.chunks[slot as usize >> CHUNK_BITS][slot as usize & (CHUNK - 1)]
+        &self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
     }
 
     fn get_mut(&mut self, slot: u32) -> &mut Slot {
-        &mut self.chunks[slot as usize >> CHUNK_BITS][slot as usize & (CHUNK - 1)]
+        &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
     }
 
     /// Another slot, which is free.

@@ -6,7 +6,7 @@ use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::{Disk, Lsn, Result, WalError, names};
 
 /// Zeros are written and synced in pieces, because commits wait for the disk meanwhile, each for one piece. A piece of this
-/// size takes about as long as a commit; one of 4 MiB took ten times as long, and every twentieth transaction waited for it.
+/// size takes little longer than a commit; one of 4 MiB takes some thirty times as long.
 const CHUNK_BYTES: u64 = 256 << 10;
 
 /// Makes the spare. Writing zeros reserves the blocks, and later writes change no metadata that a sync must flush.

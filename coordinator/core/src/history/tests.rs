@@ -1,3 +1,5 @@
+use std::collections::VecDeque;
+
 use handfast_ids::{Epoch, Partition, TransactionId};
 
 use super::History;
@@ -64,4 +66,51 @@ fn the_horizon_only_rises() {
     history.raise_horizon(id(5));
     history.raise_horizon(id(2));
     assert_eq!(history.horizon(), id(5));
+}
+
+/// Ids in a random order, some of them again, against a queue that drops its oldest; live, and as a replay that is complete.
+#[test]
+fn it_behaves_as_a_queue_that_is_searched() {
+    const LIMIT: usize = 50;
+    let mut seed = 3_u32;
+    let mut random = |below: u32| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 8) % below
+    };
+    let (mut live, mut queue) = (
+        History::new(LIMIT),
+        VecDeque::<(TransactionId, Outcome, Lsn)>::new(),
+    );
+    let mut replayed = History::replayed(LIMIT);
+    for step in 0..5_000 {
+        let id = id(step + random(40) * 7);
+        let outcome = if random(2) == 0 {
+            Outcome::Committed
+        } else {
+            aborted()
+        };
+        let lsn = Lsn(u64::from(step));
+        live.insert(id, outcome.clone(), lsn);
+        match queue.iter_mut().find(|(known, ..)| *known == id) {
+            Some(known) => *known = (id, outcome, lsn),
+            None => {
+                replayed.insert(id, outcome.clone(), lsn);
+                queue.push_back((id, outcome, lsn));
+                if queue.len() > LIMIT {
+                    queue.pop_front();
+                }
+            }
+        }
+    }
+    replayed.complete();
+    assert_eq!(replayed.horizon(), live.horizon());
+    for sequence in 0..6_000 {
+        let expected = queue.iter().find(|(known, ..)| *known == id(sequence));
+        let expected = expected.map(|(_, outcome, lsn)| (outcome, *lsn));
+        assert_eq!(live.outcome(id(sequence)), expected);
+        assert_eq!(replayed.outcome(id(sequence)).is_some(), expected.is_some());
+    }
+    // What was dropped has left the index too, or it would fill up.
+    assert_eq!(live.index.as_ref().map(|index| index.len()), Some(LIMIT));
+    assert_eq!(replayed.index.as_ref().map(|index| index.len()), Some(LIMIT));
 }

@@ -16,6 +16,8 @@ use crate::runtime;
 const SEQUENCE: u32 = 1000;
 /// Transactions that are open at a time before they end.
 const UNDER_WAY: usize = 256;
+/// Bytes of records of one frame, about.
+const FRAME_BYTES: usize = 256 << 10;
 const RESOURCES: [&str; 2] = ["orders-db", "ledger"];
 
 /// What a log is to hold.
@@ -124,7 +126,8 @@ impl Writer {
     async fn append(&mut self, record: &Record) -> Result<(), Error> {
         self.bytes.clear();
         codec::encode(record, &mut self.bytes);
-        if !self.log.has_room() {
+        // As a log under load: a frame holds what has gathered during a sync.
+        if self.log.pending_bytes() >= FRAME_BYTES {
             self.log.flush().await?;
         }
         self.log.append(&self.bytes)?;
