@@ -166,7 +166,7 @@ async fn a_reaper_never_takes_what_was_voted_for() {
                     Completion::Done
                 );
             }
-            handfast_participant::Vote::Refused(_) => {}
+            handfast_participant::Vote::Refused(refusal) => assert!(refusal.retryable, "{refusal:?}"),
             handfast_participant::Vote::ReadOnly => panic!("there was something to write"),
         }
     }

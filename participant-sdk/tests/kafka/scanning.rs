@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use handfast_participant::{Completion, Decision, Resource, ScanLine, ScanPhase, Work};
+use futures_util::FutureExt;
+use handfast_participant::{Completion, Decision, Resource, ScanLine, ScanPhase, Vote, Work};
 
 use super::{LIMIT, Shop, branch, next, open, prepare, promise, raw, refused, seen};
 
@@ -132,4 +133,39 @@ async fn a_journal_says_the_same_when_it_was_compacted() {
     );
     shop.stable().await;
     assert_eq!(shop.committed(), ["x"; 3]);
+}
+
+/// FAULTS 75: what is not promised when a session is opened never will be.
+#[tokio::test(flavor = "multi_thread")]
+async fn opening_again_leaves_no_work_that_can_still_become_prepared() {
+    let shop = Shop::new();
+    let resource = shop.open().await;
+    let mut rolled_back = 0;
+    for round in 0..30 {
+        let branch = branch();
+        let operation = shop.order("x");
+        let mut work = Box::pin(prepare(&resource, branch, &operation));
+        assert_eq!((&mut work).now_or_never(), None, "it has begun");
+        tokio::time::sleep(Duration::from_millis(round % 10)).await;
+        resource.open().await.unwrap();
+        let listed = resource.scan().await.unwrap();
+        let vote = work.await;
+        assert_eq!(
+            resource.scan().await.unwrap(),
+            listed,
+            "nothing becomes prepared after the list of the new session"
+        );
+        match listed[..] {
+            [] => {
+                rolled_back += u32::from(matches!(vote, Vote::Refused(_)));
+                assert!(matches!(vote, Vote::Refused(_)), "{vote:?} and not listed");
+            }
+            [line] => {
+                assert_eq!((line.branch, line.phase), (branch, ScanPhase::Prepared));
+                resource.finish(branch, Decision::Abort).await.unwrap();
+            }
+            _ => panic!("{listed:?}"),
+        }
+    }
+    assert!(rolled_back > 0, "no round had work to roll back");
 }

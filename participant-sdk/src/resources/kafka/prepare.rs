@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::fold::Branch;
 use super::operation::KafkaOperation;
@@ -115,9 +115,11 @@ impl Task {
             tell.send_replace(Some(vote));
             return;
         }
-        let routed = match work::route(&self.session.cluster, self.branch, &operation).await {
-            Ok(routed) => routed,
-            Err(refusal) => return drop(refused(refusal)),
+        let routing = work::route(&self.session.cluster, self.branch, &operation);
+        let routed = match timeout_at(self.deadline, routing).await {
+            Ok(Ok(routed)) => routed,
+            Ok(Err(refusal)) => return drop(refused(refusal)),
+            Err(_) => return drop(refused(too_late())),
         };
         let Some(id) = self.session.pool.take() else {
             return drop(refused(Refusal::retryable(
@@ -213,10 +215,7 @@ impl Task {
         }
         let now = Instant::now();
         if now >= self.deadline || now.duration_since(self.started) >= self.session.options.promise() {
-            return Outcome::Refused(Refusal::retryable(
-                "DEADLINE",
-                "the work did not end within its time",
-            ));
+            return Outcome::Refused(too_late());
         }
         let promise = Promise {
             seen: self.seen,
@@ -234,7 +233,10 @@ impl Task {
             }
             Ok(()) => {
                 self.clear_void().await;
-                Outcome::Refused(ended())
+                Outcome::Refused(match self.session.journal.branch(self.branch) {
+                    Some(_) => ended(),
+                    None => reaped(),
+                })
             }
             // Such a batch is refused before anything of it is written. Every other error leaves that open.
             Err(error) => match error.code() {
@@ -297,6 +299,18 @@ impl Task {
             }
         }
     }
+}
+
+fn too_late() -> Refusal {
+    Refusal::retryable("DEADLINE", "the work did not end within its time")
+}
+
+fn reaped() -> Refusal {
+    Refusal::retryable(
+        "REAPED",
+        "the work took so long that another instance took it for left behind; if that happens again, raise the age from which \
+         transactions are reaped",
+    )
 }
 
 fn ended() -> Refusal {
