@@ -195,14 +195,23 @@ pub(super) async fn connect(options: &MariadbOptions) -> Result<Conn, ResourceEr
 
 /// Runs statements of ours, one after the other up to the first that fails, in one round trip; all rows in order.
 pub(super) async fn batch(conn: &mut Conn, sql: &str) -> Result<Vec<Row>, Error> {
-    let mut answers = conn.query_iter(sql).await?;
+    let (rows, ended) = partial_batch(conn, sql).await;
+    ended.map(|()| rows)
+}
+
+/// The same; also the rows of what was done before a statement failed.
+pub(super) async fn partial_batch(conn: &mut Conn, sql: &str) -> (Vec<Row>, Result<(), Error>) {
     let mut rows = Vec::new();
-    while !answers.is_empty() {
-        rows.append(&mut answers.collect::<Row>().await?);
-    }
-    // The driver counts answers as empty when the next statement has failed; only this tells.
-    answers.drop_result().await?;
-    Ok(rows)
+    let ended = async {
+        let mut answers = conn.query_iter(sql).await?;
+        while !answers.is_empty() {
+            answers.for_each(|row| rows.push(row)).await?;
+        }
+        // The driver counts answers as empty when the next statement has failed; only this tells.
+        answers.drop_result().await
+    };
+    let ended = ended.await;
+    (rows, ended)
 }
 
 /// A column of a row of ours.

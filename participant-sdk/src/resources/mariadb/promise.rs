@@ -17,7 +17,7 @@ use std::sync::Arc;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Error, Params, Row, Value};
 
-use super::connection::{Lease, column};
+use super::connection::{Lease, column, partial_batch};
 use super::failure::{Refused, describe, is_duplicate, refusal};
 use super::holders::{self, ConnectionId};
 use super::parameter::{size, value};
@@ -111,15 +111,20 @@ impl BranchTransaction {
     ) -> Result<Begun, Error> {
         let (xid, flavor) = (session.xid(branch), session.flavor);
         // After a reset the server's own character set is back.
-        let prepare_session = format!(
+        let start = format!(
             "SET NAMES utf8mb4; SET SESSION autocommit = 1, {}; SET SESSION TRANSACTION ISOLATION LEVEL {}; \
-             SELECT GET_LOCK({}, 0), CONNECTION_ID(); {}",
+             SELECT GET_LOCK({}, 0), CONNECTION_ID(); {}; XA START {xid}",
             limits.assignments(flavor),
             session.options.isolation.sql(),
             holders::lock(branch),
             markers::select_state(branch)
         );
-        let rows = lease.batch(&prepare_session).await?;
+        let (rows, started) = partial_batch(&mut lease, &start).await;
+        let started = match started {
+            Ok(()) => true,
+            Err(error) if is_duplicate(&error) => false,
+            Err(error) => return Err(error),
+        };
         let locked = column::<Option<i64>>(first(&rows)?, 0)? == Some(1);
         if locked {
             work.runs_on(column(first(&rows)?, 1)?);
@@ -134,31 +139,26 @@ impl BranchTransaction {
             largest: session.largest_statement,
             touched: false,
         };
-        if let Some(state) = ended {
-            transaction.unlock_and_give_back().await;
-            return Ok(Begun::Refused(ended_refusal(branch, &state)));
+        if started && locked && ended.is_none() {
+            return Ok(Begun::Open(Box::new(transaction)));
         }
-        if locked {
-            match transaction
-                .lease
-                .batch(&format!("XA START {}", transaction.xid))
-                .await
-            {
-                Ok(_) => return Ok(Begun::Open(Box::new(transaction))),
-                Err(error) if is_duplicate(&error) => {}
-                Err(error) => return Err(error),
+        if started && !transaction.undo().await {
+            return Err(Error::Other(
+                "a transaction that is not wanted cannot be ended".into(),
+            ));
+        }
+        let begun = match ended {
+            Some(state) => Begun::Refused(ended_refusal(branch, &state)),
+            None if scan::is_prepared(&mut transaction.lease, session, branch).await? => {
+                Begun::AlreadyPrepared
             }
-        }
-        let prepared = scan::is_prepared(&mut transaction.lease, session, branch).await?;
-        transaction.unlock_and_give_back().await;
-        Ok(if prepared {
-            Begun::AlreadyPrepared
-        } else {
-            Begun::Refused(Refusal::retryable(
+            None => Begun::Refused(Refusal::retryable(
                 "BRANCH_BUSY",
                 format!("another connection works on branch {branch}"),
-            ))
-        })
+            )),
+        };
+        transaction.unlock_and_give_back().await;
+        Ok(begun)
     }
 
     /// Runs one statement; how many rows it touched or returned.

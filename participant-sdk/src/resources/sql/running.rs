@@ -137,7 +137,8 @@ impl<B> RunningWork<B> {
         }
     }
 
-    /// Which backend does the work, once it is known.
+    /// Which backend does the work, once it is known. Where the server itself says who works on a branch, nobody asks here.
+    #[cfg(feature = "postgres")]
     pub fn backend(&self) -> Option<B>
     where
         B: Clone,
