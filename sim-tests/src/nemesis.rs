@@ -280,14 +280,14 @@ impl Stroke {
         if database.is_restored() {
             return;
         }
-        self.tell(Fault::RestoredCopy, node);
         database.by_hand(Hand::Resurrect);
+        if !database.is_restored() {
+            // It has committed nothing yet.
+            return;
+        }
+        self.tell(Fault::RestoredCopy, node);
         database.hinder(|hindrance| hindrance.has_no_slots = true);
-        self.then(4000, move |stroke| {
-            database.by_hand(Hand::PutRight);
-            database.hinder(|hindrance| hindrance.has_no_slots = false);
-            stroke.world.record(&Event::PutRight(node));
-        });
+        self.then(4000, move |stroke| stroke.world.put_right(participant));
     }
 
     /// After a while, at most so many milliseconds.

@@ -22,7 +22,7 @@ use crate::own::{Register, Running};
 use crate::plan::{Fault, Plan};
 use crate::random;
 use crate::scenario::Script;
-use crate::stores::database::{Database, Speaker};
+use crate::stores::database::{Database, Hand, Hindrance, Speaker};
 use crate::stores::ledger::Ledger;
 use crate::trace::{Event, Node, Trace};
 
@@ -258,6 +258,17 @@ impl World {
         self.databases.get(&participant)
     }
 
+    /// The right store is back in the place of a copy that was too old, if there is one.
+    pub fn put_right(&self, participant: u8) {
+        if let Some(database) = self.database(participant)
+            && database.is_restored()
+        {
+            database.by_hand(Hand::PutRight);
+            database.hinder(|hindrance| hindrance.has_no_slots = false);
+            self.record(&Event::PutRight(Node::Participant(participant)));
+        }
+    }
+
     /// All of those.
     pub fn databases(&self) -> &BTreeMap<u8, Database> {
         &self.databases
@@ -437,6 +448,13 @@ impl World {
             .lock()
             .expect("nothing panics while it holds this lock")
             .heal();
+        // What a scenario makes of a store is its own matter.
+        if self.script.is_none() {
+            for (participant, database) in &self.databases {
+                self.put_right(*participant);
+                database.hinder(|hindrance| *hindrance = Hindrance::default());
+            }
+        }
         self.record(&Event::Healed);
     }
 
