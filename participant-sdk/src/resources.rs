@@ -3,6 +3,7 @@
 //! - [`files`]: files in a folder, several in one transaction.
 //! - [`ledger`]: embedded accounts, on the SDK's journal.
 //! - [`postgres`]: PostgreSQL, on its own prepared transactions.
+//! - [`tcc`]: a service with three HTTP calls: try, confirm, cancel.
 
 #[cfg(feature = "files")]
 pub mod files;
@@ -11,5 +12,7 @@ mod finding;
 pub mod ledger;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "tcc")]
+pub mod tcc;
 
 pub use finding::{Finding, Verdict};

@@ -8,6 +8,8 @@ pub mod files;
 pub mod ledger;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "tcc")]
+pub mod tcc;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -27,6 +29,8 @@ pub const KINDS: &[(&str, ReadKind)] = &[
     ("ledger", read::<ledger::LedgerKind>),
     #[cfg(feature = "postgres")]
     ("postgres", read::<postgres::PostgresKind>),
+    #[cfg(feature = "tcc")]
+    ("tcc", read::<tcc::TccKind>),
 ];
 
 /// What is the same for every kind: who takes part, where, and until when.
