@@ -35,8 +35,16 @@ pub const FILES_NAMES: [&str; 7] = [
     "files_after_fence",
 ];
 
+/// The points of the try/confirm/cancel resource, in order.
+pub const TCC_NAMES: [&str; 4] = [
+    "tcc_after_intent",
+    "tcc_after_try",
+    "tcc_after_confirm",
+    "tcc_after_cancel",
+];
+
 fn is_known(name: &str) -> bool {
-    NAMES.contains(&name) || FILES_NAMES.contains(&name)
+    NAMES.contains(&name) || FILES_NAMES.contains(&name) || TCC_NAMES.contains(&name)
 }
 
 struct Armed {
@@ -55,7 +63,7 @@ pub fn check() -> Result<(), String> {
         Some(armed) if !is_known(&armed.name) => Err(format!(
             "{VARIABLE} names {:?}; known are {}",
             armed.name,
-            [&NAMES[..], &FILES_NAMES].concat().join(", ")
+            [&NAMES[..], &FILES_NAMES, &TCC_NAMES].concat().join(", ")
         )),
         _ => Ok(()),
     }

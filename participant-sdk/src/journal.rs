@@ -31,6 +31,8 @@
 pub mod branches;
 mod checkpoint;
 mod engine;
+#[cfg(feature = "tcc")]
+pub(crate) mod promises;
 pub mod record;
 
 use std::collections::VecDeque;

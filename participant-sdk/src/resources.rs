@@ -5,6 +5,7 @@
 //! - [`ledger`]: embedded accounts, on the SDK's journal.
 //! - [`mariadb`]: MariaDB, and MySQL 8, on their XA transactions.
 //! - [`postgres`]: PostgreSQL, on its own prepared transactions.
+//! - [`tcc`]: a service with three HTTP calls: try, confirm, cancel.
 
 #[cfg(feature = "files")]
 pub mod files;
@@ -19,5 +20,7 @@ pub mod mariadb;
 pub mod postgres;
 #[cfg(any(feature = "mariadb", feature = "postgres"))]
 pub mod sql;
+#[cfg(feature = "tcc")]
+pub mod tcc;
 
 pub use finding::{Finding, Verdict};

@@ -77,6 +77,12 @@ impl Checkpointing {
         }
     }
 
+    /// Whether one is being written.
+    #[cfg(feature = "tcc")]
+    pub fn is_writing(&self) -> bool {
+        matches!(self.stage, Stage::Writing(_))
+    }
+
     /// Waits for the checkpoint that is being written; for ever if there is none. A full disk only puts it off.
     pub async fn written(&mut self) -> Result<(), WalError> {
         let Stage::Writing(writing) = &mut self.stage else {

@@ -79,7 +79,7 @@ pub struct FilesResource {
 #[derive(Debug)]
 enum Root {
     Closed(RealStorage),
-    Open(Tree<RealStorage>),
+    Open(Box<Tree<RealStorage>>),
     /// A call has panicked, or an opening has failed.
     Lost,
 }
@@ -139,7 +139,7 @@ impl Resource for FilesResource {
             };
             let tree = Tree::open(storage, options, StoreId(random_bits()))?;
             let identity = tree.identity();
-            *root = Root::Open(tree);
+            *root = Root::Open(Box::new(tree));
             Ok(identity)
         });
         opened.await?

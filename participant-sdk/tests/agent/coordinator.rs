@@ -13,6 +13,7 @@ use handfast_wal::RealDisk;
 use tokio::task::JoinHandle;
 
 use super::PATIENCE;
+use super::patient_disk::PatientDisk;
 
 /// A coordinator; gone when dropped, as if it had been killed.
 pub struct Coordinator {
@@ -26,7 +27,7 @@ impl Coordinator {
         let data = tempfile::tempdir().unwrap();
         let mut settings = Settings::default();
         settings.server.scan_period_ms = 200;
-        let disk = RealDisk::create(data.path().join("log")).unwrap();
+        let disk = PatientDisk(RealDisk::create(data.path().join("log")).unwrap());
         driver::create_log(disk.clone(), &settings).await.unwrap();
         let index = data.path().join("index");
         let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))

@@ -45,7 +45,7 @@ async fn killed_at_any_step_all_files_are_there_or_none() {
             .operation("invoices", write("a"))
             .operation("left", posting("alice", amount));
         let outcome = coordinator.outcome(transaction).await;
-        agent.dies().await;
+        agent.dies_at(point).await;
         see();
         assert!(
             !is_abort || matches!(outcome, Outcome::Aborted { .. }),

@@ -3,15 +3,20 @@
 //! - `checking`: what `check` says of good and of broken files
 //! - `files`: kind `files`, killed at each of its steps
 //! - `serving`: several resources in one process, one of them down, another instance that finishes what the first promised
+//! - `tcc`: kind `tcc`, killed between any two steps
 //! - `wrong_store`: another database behind a name
-#![cfg(all(feature = "postgres", feature = "files"))]
+#![cfg(all(feature = "postgres", feature = "files", feature = "tcc"))]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 mod checking;
 mod coordinator;
 mod files;
+#[path = "../support/hotel.rs"]
+mod hotel;
+mod patient_disk;
 mod process;
 mod serving;
+mod tcc;
 mod wrong_store;
 
 use std::time::Duration;

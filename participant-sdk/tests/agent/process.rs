@@ -129,9 +129,9 @@ impl Agent {
         found.unwrap()
     }
 
-    /// Waits until it has died, as by a failpoint.
-    pub async fn dies(&mut self) {
-        super::until("the agent's death", async || {
+    /// Waits until it has died at this failpoint.
+    pub async fn dies_at(&mut self, point: &str) {
+        super::until(&format!("the agent's death at {point}"), async || {
             self.child.try_wait().unwrap().is_some()
         })
         .await;
@@ -144,7 +144,7 @@ impl Agent {
             .status()
             .unwrap();
         assert!(told.success());
-        self.dies().await;
+        self.dies_at("SIGTERM").await;
         self.child.try_wait().unwrap().and_then(|status| status.code())
     }
 

@@ -157,7 +157,7 @@ async fn another_instance_finishes_what_a_killed_one_promised() {
         .outcome(Transaction::new().operation("orders", order(1)))
         .await;
     assert!(matches!(outcome, Outcome::Aborted { .. }), "{outcome:?}");
-    first.dies().await;
+    first.dies_at("after_prepare_sync").await;
     assert_eq!(prepared(), "1", "the promise stays");
     let second = other.run(&[]);
     until("a rollback by the other instance", async || prepared() == "0").await;
@@ -170,7 +170,7 @@ async fn another_instance_finishes_what_a_killed_one_promised() {
         .outcome(Transaction::new().operation("orders", order(2)))
         .await;
     assert!(matches!(outcome, Outcome::Committed { .. }), "{outcome:?}");
-    third.dies().await;
+    third.dies_at("after_commit_received").await;
     assert_eq!(
         (count().as_str(), prepared().as_str()),
         ("0", "1"),

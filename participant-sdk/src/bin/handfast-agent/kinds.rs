@@ -12,6 +12,8 @@ pub mod ledger;
 pub mod mariadb;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "tcc")]
+pub mod tcc;
 
 #[cfg(feature = "mariadb")]
 pub mod mariadb;
@@ -41,6 +43,8 @@ pub const KINDS: &[(&str, ReadKind)] = &[
     ("mariadb", read::<mariadb::Settings>),
     #[cfg(feature = "postgres")]
     ("postgres", read::<postgres::PostgresKind>),
+    #[cfg(feature = "tcc")]
+    ("tcc", read::<tcc::TccKind>),
 ];
 
 /// What is the same for every kind: who takes part, where, and until when.

@@ -1,0 +1,86 @@
+//! `TccResource` against a real service over HTTP on loopback.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../support/hotel.rs"]
+mod hotel;
+mod steps;
+mod unknown;
+
+use std::time::Duration;
+
+use handfast_participant::ids::{BranchId, Epoch, LogId, Partition, TransactionId};
+use handfast_participant::resources::tcc::{TccOptions, TccResource};
+use handfast_participant::{BranchKey, Completion, Decision, Refusal, Resource, SeenLog, Vote, Work};
+use hotel::Hotel;
+
+const PREPARED: Vote = Vote::Prepared { prepared_for: None };
+/// Long enough for a busy machine.
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn branch(number: u32) -> BranchKey {
+    BranchKey {
+        log: LogId(7),
+        transaction: TransactionId::new(1_000, Partition(0), Epoch(1), number),
+        branch: BranchId(0),
+    }
+}
+
+fn seen(lsn: u64) -> SeenLog {
+    SeenLog {
+        log: LogId(7),
+        epoch: Epoch(1),
+        lsn,
+    }
+}
+
+/// A hotel, and a folder for the journal of its bookings.
+struct Stay {
+    hotel: Hotel,
+    folder: tempfile::TempDir,
+}
+
+impl Stay {
+    async fn new() -> Self {
+        Stay {
+            hotel: Hotel::open().await,
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn options(&self) -> TccOptions {
+        TccOptions::new(self.folder.path(), &self.hotel.url)
+    }
+
+    async fn open(&self) -> TccResource {
+        open(self.options()).await
+    }
+}
+
+async fn open(options: TccOptions) -> TccResource {
+    let resource = TccResource::new(options);
+    resource.open().await.unwrap();
+    resource
+}
+
+async fn prepare(resource: &TccResource, number: u32, room: u64) -> Vote {
+    let operation = format!("{{\"room\": {room}}}");
+    resource
+        .prepare(
+            branch(number),
+            Work::Operation(operation.into()),
+            seen(u64::from(number)),
+            LIMIT,
+        )
+        .await
+}
+
+async fn refused(resource: &TccResource, number: u32, room: u64) -> Refusal {
+    match prepare(resource, number, room).await {
+        Vote::Refused(refusal) => refusal,
+        other => panic!("{other:?} instead of a refusal"),
+    }
+}
+
+async fn finish(resource: &TccResource, number: u32, decision: Decision) -> Completion {
+    resource.finish(branch(number), decision).await.unwrap()
+}
