@@ -3,6 +3,8 @@
 //! The oracle sees what goes in, what is appended, and what is performed; it never looks into the coordinator. It
 //! knows, as the coordinator does not, what the disk kept over a crash.
 
+mod delegation;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use handfast_core::view::StateView;
@@ -124,12 +126,6 @@ impl Oracle {
         }
     }
 
-    fn applied_at(&mut self, session: SessionId, key: BranchKey) {
-        if let Some((resource, store)) = self.sessions.get(&session) {
-            self.applied.insert((key, resource.clone(), *store));
-        }
-    }
-
     pub fn appended(&mut self, lsn: Lsn, record: &Record) {
         match record {
             Record::Registered {
@@ -191,23 +187,6 @@ impl Oracle {
         for delegated in self.delegated.values_mut() {
             delegated.is_recorded &= delegated.lsn <= kept;
         }
-    }
-
-    /// Whether it was left to a participant, which may have committed by itself.
-    pub fn was_delegated(&self, transaction: TransactionId) -> bool {
-        self.delegated.contains_key(&transaction)
-    }
-
-    /// Whether its participant has said that it committed by itself.
-    fn was_committed_alone(&self, transaction: TransactionId) -> bool {
-        self.delegated.get(&transaction).is_some_and(|delegated| {
-            let BranchRecord {
-                branch,
-                resource,
-                store,
-            } = delegated.branch.clone();
-            self.applied.contains(&((transaction, branch), resource, store))
-        })
     }
 
     /// Whether the log, as far as the disk kept it, says that the transaction commits.
@@ -365,24 +344,6 @@ impl Oracle {
         }
     }
 
-    /// What somebody may ask about later must be known to the log before a participant may commit it.
-    fn check_delegated(&mut self, session: SessionId, transaction: TransactionId, durable: Lsn) {
-        if !self.one_phase.contains(&session) {
-            self.violation(format!(
-                "{transaction} is left to {session:?}, which cannot decide"
-            ));
-        }
-        let Some(delegated) = self.delegated.get(&transaction).cloned() else {
-            return self.violation(format!("{transaction} is left to a participant without a record"));
-        };
-        let is_known = delegated.is_recorded && delegated.lsn <= durable;
-        if !is_known && (delegated.key.is_some() || !transaction.is_unrecorded()) {
-            self.violation(format!(
-                "{transaction} is left to a participant before its record is durable"
-            ));
-        }
-    }
-
     fn check_forget(&mut self, transaction: TransactionId, branch: BranchId, durable: Lsn) {
         let logged = self.decided.contains_key(&transaction) || self.registered.contains_key(&transaction);
         let ended = self.ended.get(&transaction).is_some_and(|lsn| *lsn <= durable);
@@ -476,19 +437,6 @@ impl Oracle {
             self.violation(format!(
                 "key {} was answered {before:?} and is answered {answer:?}",
                 key.0
-            ));
-        }
-    }
-
-    /// What was left to a participant aborts because it says so, or because it gave the decision back; nobody guesses.
-    fn check_abort_has_a_proof(&mut self, call: Call, transaction: TransactionId) {
-        let Some(delegated) = self.delegated.get(&transaction) else {
-            return;
-        };
-        let key = (transaction, delegated.branch.branch);
-        if !self.not_applied.contains(&key) && !self.yes.contains_key(&key) {
-            self.violation(format!(
-                "{call:?} is told that {transaction} aborted, and its participant has not said so"
             ));
         }
     }

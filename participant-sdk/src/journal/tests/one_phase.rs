@@ -231,9 +231,9 @@ async fn run(steps: Vec<Step>) {
             Step::Delegate(number) if *told.asked.entry(number).or_insert(session) == session => {
                 bench.ask(branch(number), b"work", true);
             }
-            Step::Resolve(number)
-                if told.asked.contains_key(&number) && !told.forgotten.contains(&number) =>
-            {
+            // Also before its prepare, which it may overtake on the way.
+            Step::Resolve(number) if !told.forgotten.contains(&number) => {
+                told.asked.entry(number).or_insert(session);
                 bench.journal.resolve(branch(number), seen(6), &mut bench.outbox);
                 bench.journal.start();
             }
