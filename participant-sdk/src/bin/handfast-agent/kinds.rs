@@ -13,12 +13,6 @@ pub mod mariadb;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 
-#[cfg(feature = "mariadb")]
-pub mod mariadb;
-
-#[cfg(feature = "kafka")]
-mod kafka;
-
 use std::future::Future;
 use std::pin::Pin;
 
