@@ -26,7 +26,7 @@ pub struct Options {
     pub mode: Mode,
 
     /// Mean time between two kills, in milliseconds
-    #[arg(long, default_value_t = 1_200, value_parser = clap::value_parser!(u64).range(50..=60_000))]
+    #[arg(long, default_value_t = 1_500, value_parser = clap::value_parser!(u64).range(50..=60_000))]
     pub kill_every_ms: u64,
 
     /// Who is killed when, and what is ordered; printed at the start

@@ -3,13 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 /// Items that there is enough of.
-const PLENTIFUL_ITEMS: u16 = 60;
+const PLENTIFUL_ITEMS: u16 = 56;
 /// Items that are sold out early in a run: their orders are refused, and must leave nothing anywhere.
-const SCARCE_ITEMS: u16 = 4;
+const SCARCE_ITEMS: u16 = 8;
 /// Pieces of each plentiful item, more than any run sells.
 const PLENTY: i64 = 1_000_000;
 /// Pieces of each scarce item.
-const FEW: i64 = 5;
+const FEW: i64 = 1;
 /// Pieces of one order.
 const MAX_PIECES: i64 = 3;
 

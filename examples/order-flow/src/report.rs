@@ -46,12 +46,13 @@ pub struct Report {
     pub pieces_after: i64,
     pub kills: Vec<(String, u64)>,
     pub recoveries: u64,
-    /// Enough orders were committed, and some refused.
+    /// At least as many orders were committed as anything was killed, and some were refused.
     pub is_enough: bool,
 }
 
 impl Report {
-    fn kills(&self) -> u64 {
+    /// How often anything was killed.
+    pub fn kills(&self) -> u64 {
         self.kills.iter().map(|(_, kills)| kills).sum()
     }
 

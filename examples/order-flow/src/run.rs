@@ -34,9 +34,6 @@ const COORDINATOR_SHARE: usize = 3;
 const AGENT_SHARE: usize = 2;
 const CLIENT_SHARE: usize = 2;
 
-/// Fewer orders a second than this show too little.
-const MIN_COMMITTED_PER_SECOND: u64 = 1;
-
 /// The address of no coordinator.
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -109,7 +106,8 @@ async fn run(options: &Options, dir: &Path, seed: u64) -> anyhow::Result<Report>
         ..Report::default()
     };
     judge(&work.book.read(), &found, &mut report);
-    report.is_enough = report.committed >= options.seconds * MIN_COMMITTED_PER_SECOND && report.refused > 0;
+    // With fewer orders than kills, most would have hit a system that did nothing.
+    report.is_enough = report.committed >= report.kills() && report.refused > 0;
     Ok(report)
 }
 
