@@ -1,6 +1,6 @@
 //! Writing as any producer and any consumer could, outside of transactions.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
 use bytes::{Bytes, BytesMut};
@@ -17,10 +17,15 @@ use kafka_protocol::records::{
 };
 
 use super::KafkaView;
+use crate::wait_until;
 
 const ACKS_ALL: i16 = -1;
 /// How long the broker may wait for its copies.
 const TIMEOUT_MS: i32 = 10_000;
+/// What is answered, and nothing written, while a topic was just made or a broker just started.
+const NOT_LEADER: i16 = 6;
+/// How long a partition may be without its leader.
+const LEADER_LIMIT: Duration = Duration::from_secs(30);
 /// Of a group that has no members.
 const NO_GENERATION: i32 = -1;
 
@@ -70,10 +75,14 @@ impl KafkaView {
                     .with_name(name(topic))
                     .with_partition_data(vec![data]),
             ]);
-        let answer = self.ask(9, &request)?;
-        let written = answer.responses.first();
-        let written = written.and_then(|topic| topic.partition_responses.first());
-        let code = written.context("an answer without the partition")?.error_code;
+        let mut code = 0;
+        wait_until("the partition's leader", LEADER_LIMIT, || {
+            let answer = self.ask(9, &request)?;
+            let written = answer.responses.first();
+            let written = written.and_then(|topic| topic.partition_responses.first());
+            code = written.context("an answer without the partition")?.error_code;
+            Ok(code != NOT_LEADER)
+        })?;
         ensure!(
             code == 0,
             "error {code} for records to partition {partition} of {topic}"

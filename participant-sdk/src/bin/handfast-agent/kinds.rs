@@ -15,12 +15,6 @@ pub mod postgres;
 #[cfg(feature = "tcc")]
 pub mod tcc;
 
-#[cfg(feature = "mariadb")]
-pub mod mariadb;
-
-#[cfg(feature = "kafka")]
-mod kafka;
-
 use std::future::Future;
 use std::pin::Pin;
 
