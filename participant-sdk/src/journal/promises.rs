@@ -84,6 +84,8 @@ impl<D: Disk> Promises<D> {
             Record::Aborted { branch, .. } => {
                 matches!(self.find(*branch), Some(BranchState::Prepared { .. }) | None)
             }
+            // What is outside of this journal cannot be promised and kept in one record.
+            Record::CommittedAtOnce { .. } => false,
             Record::Store { .. } | Record::Seen(_) | Record::State(_) | Record::Forgotten { .. } => false,
         };
         if !fits {

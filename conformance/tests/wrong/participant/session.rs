@@ -77,6 +77,7 @@ async fn try_run(
         seen: seen.collect(),
         protocol_version: 1,
         software: "wrong-participant".to_owned(),
+        one_phase: false,
     };
     let mut session = Session {
         store,
@@ -231,7 +232,8 @@ impl Session<'_> {
         let kind = match decision.kind() {
             DecisionKind::Commit => self.store.commit(branch),
             DecisionKind::Abort => self.store.abort(branch),
-            DecisionKind::Unspecified => return None,
+            // The question how a branch came out is for whoever says `one_phase`.
+            DecisionKind::Resolve | DecisionKind::Unspecified => return None,
         };
         Some(v1::Ack {
             transaction_id: decision.transaction_id.clone(),

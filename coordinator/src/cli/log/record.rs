@@ -120,7 +120,7 @@ pub fn json(record: &Record) -> Value {
             "record": "delegated",
             "transaction_id": transaction.to_string(),
             "branches": branches_json(std::slice::from_ref(branch)),
-            "key": key.as_ref().map(key_json),
+            "key": key.as_deref().map(key_json),
         }),
         Record::Decided {
             transaction,
