@@ -209,6 +209,8 @@ fn blow(
     is_over: &AtomicBool,
     kills: &AtomicU64,
 ) -> anyhow::Result<Cast> {
+    let up = cast.targets.iter().flatten();
+    let shares: Vec<usize> = up.map(|target| target.share).collect();
     let mut round = Vec::new();
     // The scope ends when every victim is up again.
     std::thread::scope(|scope| {
@@ -223,7 +225,7 @@ fn blow(
             if is_over.load(Ordering::Relaxed) || cast.down() >= weather.max_down {
                 continue;
             }
-            let Some(index) = next_victim(&mut round, &cast, &mut rng) else {
+            let Some(index) = next_victim(&mut round, &shares, &cast, &mut rng) else {
                 continue;
             };
             let Some(mut target) = cast.targets[index].take() else {
@@ -249,13 +251,16 @@ fn put_back(cast: &mut Cast, index: usize, target: anyhow::Result<Target>) -> an
     Ok(())
 }
 
-/// The next of the round that is not down already.
-fn next_victim(round: &mut Vec<usize>, cast: &Cast, rng: &mut fastrand::Rng) -> Option<usize> {
+/// The next of the round that is not down already; none if only such are left.
+fn next_victim(
+    round: &mut Vec<usize>,
+    shares: &[usize],
+    cast: &Cast,
+    rng: &mut fastrand::Rng,
+) -> Option<usize> {
     if round.is_empty() {
-        for (index, target) in cast.targets.iter().enumerate() {
-            // One that is down now sits this round out.
-            let share = target.as_ref().map_or(0, |target| target.share);
-            round.extend(std::iter::repeat_n(index, share));
+        for (index, share) in shares.iter().enumerate() {
+            round.extend(std::iter::repeat_n(index, *share));
         }
         rng.shuffle(round);
     }
