@@ -181,6 +181,7 @@ async fn an_abort_by_another_instance_and_a_prepare_on_its_way_never_both_win() 
             Vote::Prepared { .. } => {}
             Vote::Refused(refusal) => assert_eq!(refusal.reason, "BRANCH_ENDED"),
             Vote::ReadOnly => panic!("there was something to write"),
+            Vote::Committed => panic!("it was asked for a promise"),
         }
         match other.finish(branch, Decision::Commit).await.unwrap() {
             Completion::Contrary(_) => {}

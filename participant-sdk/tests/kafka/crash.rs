@@ -168,6 +168,7 @@ async fn a_reaper_never_takes_what_was_voted_for() {
             }
             handfast_participant::Vote::Refused(refusal) => assert!(refusal.retryable, "{refusal:?}"),
             handfast_participant::Vote::ReadOnly => panic!("there was something to write"),
+            handfast_participant::Vote::Committed => panic!("it was asked for a promise"),
         }
     }
     shop.stable().await;
