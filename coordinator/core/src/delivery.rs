@@ -197,10 +197,20 @@ impl Coordinator {
                 let after = Some(self.cursors.accepted());
                 self.send(session, Message::Forget { transaction, branch }, after, effects);
             }
+            // A commit that was under way twice, and behind its back another instance was told to forget: this one finds no
+            // marker, and has to say so. Every branch of an ended commit has acknowledged, so nothing is lost.
+            AckKind::Hazard { .. } if ack.decision == Decision::Commit && self.has_committed(transaction) => {
+            }
             AckKind::Hazard { evidence } | AckKind::Contrary { evidence } => {
                 self.hold(session, transaction, branch, InDoubtState::Deviated(evidence));
             }
         }
+    }
+
+    /// Whether a transaction has ended, and all of it was committed.
+    fn has_committed(&self, transaction: TransactionId) -> bool {
+        let outcome = self.history.outcome(transaction);
+        outcome.is_some_and(|(outcome, _)| *outcome == Outcome::Committed)
     }
 
     /// Writes down that a participant deviated. The transaction stays in the table until an operator resolves it.

@@ -9,8 +9,8 @@
 //! 1. *A replaced process goes on.* Its successor, of a later epoch, has had the branch forgotten; the old one knows nothing of
 //!    that, and sends its commit again. Its log takes no more records, so nothing comes of what it hears.
 //! 2. *Two instances of one resource.* One is told to commit, and while that is under way the other is told too, acknowledges,
-//!    and is told to forget. No order holds between two streams. The transaction has ended, and its outcome stays; an operator
-//!    sees the branch listed until the next complete scan of that instance no longer shows it.
+//!    and is told to forget. No order holds between two streams. The coordinator knows that the transaction has ended, and makes
+//!    nothing of it either.
 //!
 //! Within one stream order holds, so a commit behind its own `Forget` is a defect; so is one of a later epoch than the `Forget`, for
 //! a log that holds the end; and so is every hazard of a branch that nobody was told to forget.
