@@ -11,11 +11,11 @@
 //! | `Deviated` after `Decided` | stays, for the operator |
 //! | `Ended` | history, if it was a commit |
 
+mod finished;
+
 use std::collections::VecDeque;
 
-use handfast_ids::{
-    Epoch, Generation, IdempotencyKey, LogId, Partition, ResourceName, StoreId, TransactionId,
-};
+use handfast_ids::{Epoch, Generation, LogId, Partition, ResourceName, StoreId, TransactionId};
 
 use crate::branch::{Branch, BranchEvent, BranchState, Step};
 use crate::few::Few;
@@ -26,9 +26,10 @@ use crate::resources::{ResourceIndex, Resources, StoreIndex};
 use crate::table::Table;
 use crate::transaction::{State, Transaction};
 use crate::{
-    AbortReason, BranchRecord, BranchRef, Decision, DecisionRecord, Deviation, FinishedTransaction,
-    KeyRecord, Limits, Lsn, Moment, Outcome, Record, ReplayedRecord,
+    AbortReason, BranchRecord, BranchRef, Decision, DecisionRecord, Deviation, KeyRecord, Limits, Lsn,
+    Moment, Outcome, Record, ReplayedRecord,
 };
+use finished::Finished;
 
 /// Places of names that were met lately: so many, that names seldom take each other's.
 const RECENT_NAMES: usize = 1024;
@@ -58,15 +59,6 @@ pub struct Recovery {
     finished: VecDeque<Finished>,
     /// Resources by the hashes of their names.
     recent: Vec<Option<ResourceIndex>>,
-}
-
-/// An ended transaction, with its resources by their places.
-#[derive(Debug)]
-struct Finished {
-    transaction: TransactionId,
-    outcome: Outcome,
-    key: Option<IdempotencyKey>,
-    branches: Few<Branch>,
 }
 
 /// A record that cannot follow the ones before it: the log is not what this build wrote.
@@ -154,24 +146,6 @@ impl Recovery {
             ReplayedRecord::Other(record) => self.fold(lsn, record),
         };
         folded.map_err(|message| RecoveryError { lsn, message })
-    }
-
-    /// What the index keeps of the newest that have ended, oldest end first. Aborts that left no record are not found again.
-    pub fn take_finished(&mut self) -> Vec<FinishedTransaction> {
-        let finished = std::mem::take(&mut self.finished);
-        finished
-            .into_iter()
-            .map(|finished| FinishedTransaction {
-                transaction: finished.transaction,
-                outcome: finished.outcome,
-                key: finished.key,
-                branches: finished
-                    .branches
-                    .iter()
-                    .map(|branch| self.resources.record(branch))
-                    .collect(),
-            })
-            .collect()
     }
 
     fn fold(&mut self, lsn: Lsn, record: Record) -> Result<(), String> {
@@ -460,13 +434,6 @@ impl Recovery {
                 });
             }
         }
-    }
-
-    fn finish(&mut self, finished: Finished) {
-        if self.finished.len() >= self.limits.history {
-            self.finished.pop_front();
-        }
-        self.finished.push_back(finished);
     }
 
     fn deviated(&mut self, transaction: TransactionId, deviation: Deviation, lsn: Lsn) -> Result<(), String> {

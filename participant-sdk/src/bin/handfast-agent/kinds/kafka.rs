@@ -79,9 +79,11 @@ impl Kind for Settings {
             Err(error) if error.permanent => bail!("{error}"),
             Err(error) => tracing::warn!(brokers, %error, "the cluster is not ready; it is tried again"),
         }
-        Participant::builder(&seat.name, seat.coordinators)?
+        let participant = Participant::builder(&seat.name, seat.coordinators.clone())?
             .concurrency(prepares, DECISIONS)
-            .resource(resource)
+            .resource(resource);
+        let _watch = seat.watch(participant.handle());
+        participant
             .run(seat.stopped)
             .await
             .with_context(|| format!("the cluster at {brokers}"))

@@ -40,9 +40,9 @@ pub struct Settings {
     /// How many connections may stay with their prepared branch.
     prepared_connections: Option<usize>,
     /// How long getting a connection may take.
-    connect_seconds: Option<u64>,
+    connect_timeout_ms: Option<u64>,
     /// From which age on the coordinator is asked whether a marker may go.
-    marker_seconds: Option<u64>,
+    marker_age_ms: Option<u64>,
     /// `read-committed`, `repeatable-read` or `serializable`.
     isolation: Option<IsolationName>,
 }
@@ -94,11 +94,11 @@ impl Settings {
         )?;
         // None at all is slower and no fault: each decision then waits for a connection to end.
         options.prepared_connections = self.prepared_connections.unwrap_or(options.prepared_connections);
-        if let Some(seconds) = self.connect_seconds {
-            options.connect_limit = Duration::from_secs(seconds.max(1));
+        if let Some(limit) = self.connect_timeout_ms {
+            options.connect_limit = Duration::from_millis(limit.max(1));
         }
-        if let Some(seconds) = self.marker_seconds {
-            options.marker_age = Duration::from_secs(seconds);
+        if let Some(age) = self.marker_age_ms {
+            options.marker_age = Duration::from_millis(age);
         }
         if let Some(isolation) = self.isolation {
             options.isolation = match isolation {
@@ -139,6 +139,10 @@ impl Kind for Settings {
         }
     }
 
+    fn validate(&self) -> Result<(), String> {
+        self.options().map(drop).map_err(|error| format!("{error:#}"))
+    }
+
     async fn run(self, seat: Seat) -> anyhow::Result<()> {
         let options = self.options()?;
         let (work, decisions) = (options.work_connections, options.decision_connections);
@@ -151,9 +155,11 @@ impl Kind for Settings {
             Err(error) if error.permanent => bail!("{error}"),
             Err(error) => tracing::warn!(database, %error, "the database is not ready; it is tried again"),
         }
-        Participant::builder(&seat.name, seat.coordinators)?
+        let participant = Participant::builder(&seat.name, seat.coordinators.clone())?
             .concurrency(work, decisions)
-            .resource(resource)
+            .resource(resource);
+        let _watch = seat.watch(participant.handle());
+        participant
             .run(seat.stopped)
             .await
             .with_context(|| format!("the database {database:?}"))

@@ -16,7 +16,7 @@ fn a_url_or_its_parts_say_where_the_database_is() {
         .unwrap();
     let by_parts = settings(
         r#"{"host": "db.example", "port": 3307, "database": "stock", "user": "ada", "password": "secret",
-            "work_connections": 3, "prepared_connections": 0, "connect_seconds": 7, "isolation": "read-committed"}"#,
+            "work_connections": 3, "prepared_connections": 0, "connect_timeout_ms": 7000, "isolation": "read-committed"}"#,
     )
     .options()
     .unwrap();
