@@ -106,6 +106,8 @@ pub struct Journal<S, D: Disk> {
     /// What is said once its record is durable, in the order of the records.
     waiting: VecDeque<(Lsn, Answer)>,
     recent: RecentVotes,
+    /// The newest record of a commit at once, whose effect others can read before it is durable.
+    at_once: Lsn,
     checkpointing: Checkpointing,
     scan_is_wanted: bool,
 }
@@ -154,6 +156,7 @@ impl<S: Staged, D: Disk> Journal<S, D> {
             options,
             waiting: VecDeque::new(),
             recent: RecentVotes::default(),
+            at_once: Lsn::ZERO,
             checkpointing: Checkpointing::new(replayed_bytes),
             scan_is_wanted: false,
         })

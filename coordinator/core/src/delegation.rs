@@ -125,14 +125,15 @@ impl Coordinator {
         self.ask(transaction, effects);
     }
 
-    /// Sees to it that somebody who waits for a delegated transaction after a restart is answered within a bound.
+    /// Sees to it that somebody who begins to wait for a transaction in doubt is answered within a bound: after a restart there
+    /// is no timer, and after many questions without an answer the next one may be a minute away.
     pub(crate) fn answer_in_time(&mut self, transaction: TransactionId) {
-        let waits = self
+        let at = Moment(self.now.0 + self.limits.redelivery_min_ms);
+        let waits_longer = self
             .table
             .get(transaction)
-            .is_some_and(|entry| entry.state.is_in_doubt() && entry.timer.is_none());
-        if waits {
-            let at = Moment(self.now.0 + self.limits.redelivery_min_ms);
+            .is_some_and(|entry| entry.state.is_in_doubt() && entry.timer.is_none_or(|timer| timer > at));
+        if waits_longer {
             self.set_timer(transaction, Some(at));
         }
     }
@@ -217,7 +218,9 @@ impl Coordinator {
     /// Whether a transaction that is not in the table may have been committed by its participant alone, and no record says
     /// so.
     pub(crate) fn is_unaccounted(&self, transaction: TransactionId) -> bool {
-        transaction.is_unrecorded() && self.history.outcome(transaction).is_none()
+        transaction.is_unrecorded()
+            && transaction > self.history.horizon()
+            && self.history.outcome(transaction).is_none()
     }
 
     /// A marker proves that a transaction committed, and its record was lost with the coordinator's process: it is known

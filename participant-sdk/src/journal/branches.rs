@@ -160,6 +160,15 @@ impl<S: Staged> State<S> {
         self.prepared += 1;
     }
 
+    /// What a scan may show while the log is durable to here. A commit at once is a fact for the coordinator, which tells it to
+    /// its client: one whose sync is under way must wait for the next scan.
+    pub fn lines_through(&self, durable: u64) -> Vec<ScanLine> {
+        let is_no_fact_yet = |branch: &BranchKey| matches!(self.branches.get(branch), Some(BranchState::Committed { at }) if *at > durable);
+        let mut lines = self.lines();
+        lines.retain(|line| !is_no_fact_yet(&line.branch));
+        lines
+    }
+
     pub fn lines(&self) -> Vec<ScanLine> {
         let phase = |state: &BranchState| match state {
             BranchState::Prepared { .. } => ScanPhase::Prepared,

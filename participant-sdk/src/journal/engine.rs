@@ -120,7 +120,7 @@ impl<S: Staged, D: Disk> Engine for Journal<S, D> {
 
     async fn progress(&mut self, outbox: &mut Outbox) -> Result<Progress, EngineError> {
         if std::mem::take(&mut self.scan_is_wanted) {
-            return Ok(Progress::Scanned(self.state.lines()));
+            return Ok(Progress::Scanned(self.state.lines_through(self.log.durable().0)));
         }
         let durable = tokio::select! { biased;
             durable = self.log.completed() => durable?,
@@ -164,7 +164,11 @@ impl<S: Staged, D: Disk> Journal<S, D> {
             None => {}
         }
         if let Some(vote) = self.recent.get(&branch) {
-            return Some((Lsn::ZERO, vote));
+            let after = match &vote {
+                Vote::ReadOnly => self.at_once,
+                _ => Lsn::ZERO,
+            };
+            return Some((after, vote));
         }
         let at_once = delegated && !self.recent.may_have_dropped(&branch);
         match self.promise(branch, work, seen, at_once) {
@@ -172,7 +176,8 @@ impl<S: Staged, D: Disk> Journal<S, D> {
             Ok(Some(lsn)) => Some((lsn, Vote::Prepared { prepared_for: None })),
             Ok(None) => {
                 self.recent.keep(branch, Vote::ReadOnly);
-                Some((Lsn::ZERO, Vote::ReadOnly))
+                // What it has read may be the effect of a commit at once whose sync is under way, and might never have been.
+                Some((self.at_once, Vote::ReadOnly))
             }
             Err(refusal) => Some((Lsn::ZERO, self.refuse(branch, refusal))),
         }
@@ -222,6 +227,7 @@ impl<S: Staged, D: Disk> Journal<S, D> {
         match self.append(&record) {
             Ok(lsn) if at_once => {
                 failpoint::pass("after_commit_append");
+                self.at_once = lsn;
                 self.state.committed_at_once(lsn.0, branch, seen, &operation);
                 Ok(Some(lsn))
             }

@@ -13,7 +13,7 @@ use handfast_proto::v1;
 
 use super::*;
 use crate::resource::{Reservation, ResourceError, ScanLine, SeenLog, Work};
-use crate::session::{Engine, Outbox, PrepareRequest};
+use crate::session::{Engine, Outbox, PrepareRequest, Progress};
 use mem_disk::MemDisk;
 
 const LOG: LogId = LogId(7);

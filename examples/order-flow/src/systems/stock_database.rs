@@ -26,7 +26,7 @@ pub struct StockDatabase {
     pub url: String,
 }
 
-/// Whether these words of an abort say that there was not enough: [`TAKE`] touched no row.
+/// Whether these words of an abort say that there was not enough: `TAKE` touched no row.
 pub fn is_out_of_stock(message: &str) -> bool {
     message.starts_with("stock-db refused: ROWS_DIFFER")
 }

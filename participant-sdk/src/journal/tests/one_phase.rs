@@ -26,6 +26,15 @@ impl Bench {
         frame.acks[0].decision()
     }
 
+    /// What a scan shows, as it is now.
+    async fn scan(&mut self) -> Vec<ScanLine> {
+        self.journal.scan();
+        match self.journal.progress(&mut self.outbox).await.unwrap() {
+            Progress::Scanned(lines) => lines,
+            Progress::Moved => panic!("a scan that is wanted comes first"),
+        }
+    }
+
     fn applied(&self, branch: BranchKey) -> usize {
         let applied = &self.journal.staged().applied;
         applied.iter().filter(|(applied, _)| *applied == branch).count()
@@ -52,6 +61,35 @@ async fn effect_and_marker_are_one_record_and_one_sync() {
     let crashed = bench.after_crash().await;
     assert_eq!(crashed.applied(branch(1)), 1);
     assert_eq!(crashed.lines()[0].phase, ScanPhase::Committed);
+}
+
+#[tokio::test]
+async fn a_scan_shows_a_commit_at_once_only_when_it_is_durable() {
+    let mut bench = Bench::new().await;
+    bench.disk.hold_syncs();
+    bench.ask(branch(1), b"work", true);
+    assert_eq!(bench.scan().await, [], "it would be told as a fact");
+    bench.disk.let_syncs_go();
+    bench.said_so_far().await;
+    assert_eq!(bench.scan().await[0].phase, ScanPhase::Committed);
+}
+
+#[tokio::test]
+async fn who_reads_the_effect_of_a_commit_at_once_waits_for_its_sync() {
+    let mut bench = Bench::new().await;
+    assert_eq!(
+        bench.vote(branch(7), b"nothing").await,
+        VoteKind::ReadOnly,
+        "nothing is under way"
+    );
+    bench.disk.hold_syncs();
+    bench.ask(branch(1), b"work", true);
+    for number in [2, 2, 7] {
+        bench.prepare(branch(number), b"nothing");
+    }
+    assert_eq!(bench.said_so_far().await.votes, []);
+    bench.disk.let_syncs_go();
+    assert_eq!(bench.said_so_far().await.votes.len(), 4);
 }
 
 #[tokio::test]
@@ -155,6 +193,7 @@ enum Step {
     Delegate(u32),
     Resolve(u32),
     Forget(u32),
+    Scan,
     HoldSyncs,
     LetSyncsGo,
     Crash,
@@ -167,6 +206,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => number.clone().prop_map(Step::Delegate),
         2 => number.clone().prop_map(Step::Resolve),
         1 => number.prop_map(Step::Forget),
+        1 => Just(Step::Scan),
         1 => Just(Step::HoldSyncs),
         2 => Just(Step::LetSyncsGo),
         1 => Just(Step::Crash),
@@ -201,6 +241,13 @@ impl Told {
             if !self.forgotten.contains(&number) {
                 self.learn(number, ack.decision());
             }
+        }
+    }
+
+    /// A line that shows a commit is as good as its vote.
+    fn see(&mut self, lines: &[ScanLine]) {
+        for line in lines.iter().filter(|line| line.phase == ScanPhase::Committed) {
+            self.learn(line.branch.transaction.sequence(), DecisionKind::Commit);
         }
     }
 
@@ -242,6 +289,7 @@ async fn run(steps: Vec<Step>) {
                 bench.journal.forget(branch(number));
             }
             Step::Delegate(_) | Step::Resolve(_) | Step::Forget(_) => {}
+            Step::Scan => told.see(&bench.scan().await),
             Step::HoldSyncs => bench.disk.hold_syncs(),
             Step::LetSyncsGo => bench.disk.let_syncs_go(),
             Step::Crash => {
