@@ -35,6 +35,14 @@ impl Scan {
         super::in_words(self.phase(branch))
     }
 
+    /// Whether nothing of the branch is left, or its marker.
+    pub fn is_over(&self, branch: Branch) -> bool {
+        matches!(
+            self.phase(branch),
+            None | Some(v1::InDoubtPhase::Marker | v1::InDoubtPhase::Committed)
+        )
+    }
+
     /// Whether it shows the branch as prepared.
     pub fn holds(&self, branch: Branch) -> bool {
         self.phase(branch) == Some(v1::InDoubtPhase::Prepared)
