@@ -4,8 +4,15 @@
 //! effects can be read.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod agent_file;
+mod files;
+#[path = "../support/hotel.rs"]
+mod hotel;
+mod kafka;
 mod ledger;
+mod mariadb;
 mod postgres;
+mod tcc;
 
 use std::any::Any;
 
@@ -41,8 +48,12 @@ macro_rules! subjects {
 }
 
 subjects! {
+    files: files::subject();
+    kafka: kafka::subject();
     ledger: ledger::subject();
+    mariadb: mariadb::subject();
     postgres: postgres::subject();
+    tcc: tcc::subject().await;
 }
 
 async fn passes(subject: Subject) {
