@@ -79,9 +79,11 @@ pub(crate) fn random_log() -> LogId {
 pub(crate) struct Fate {
     /// The participant voted prepared, or showed the branch as prepared.
     pub may_be_prepared: bool,
+    /// It was left to the participant, which alone knows how it came out.
+    pub delegated: bool,
     /// A commit was sent.
     pub commit_sent: bool,
-    /// A commit was acknowledged as done.
+    /// A commit was acknowledged as done, or the participant has committed what was left to it.
     pub committed: bool,
     /// An abort was acknowledged as done.
     pub aborted: bool,
@@ -116,9 +118,10 @@ impl Facts {
             .iter()
             .filter(|(_, fate)| !fate.committed && !fate.aborted && !fate.deviated);
         unfinished
-            .map(|(branch, fate)| match fate.commit_sent {
-                true => (*branch, v1::DecisionKind::Commit),
-                false => (*branch, v1::DecisionKind::Abort),
+            .map(|(branch, fate)| match (fate.commit_sent, fate.delegated) {
+                (true, _) => (*branch, v1::DecisionKind::Commit),
+                (false, true) => (*branch, v1::DecisionKind::Resolve),
+                (false, false) => (*branch, v1::DecisionKind::Abort),
             })
             .collect()
     }

@@ -9,6 +9,7 @@ mod epochs;
 mod forgetting;
 mod handshake;
 mod liveness;
+mod one_phase;
 mod voting;
 mod waiting;
 
@@ -55,6 +56,7 @@ pub const GROUPS: &[Group] = &[
     forgetting::GROUP,
     epochs::GROUP,
     liveness::GROUP,
+    one_phase::GROUP,
 ];
 
 impl Case {

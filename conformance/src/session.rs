@@ -137,13 +137,16 @@ impl Session {
     pub async fn send(&mut self, mut frame: v1::SessionResponse) -> Checked {
         frame.durable_lsn = self.lsn;
         let said = self.checks.saying(&frame, self.log);
-        for (branch, decision) in said {
+        for (branch, said) in said {
             let mut facts = self.facts();
             let fate = facts.fate(branch);
-            match decision {
-                None => fate.may_be_prepared = true,
-                Some(v1::DecisionKind::Commit) => fate.commit_sent = true,
-                Some(_) => {}
+            match said {
+                check::Said::Prepare { delegated } => {
+                    fate.may_be_prepared = true;
+                    fate.delegated |= delegated;
+                }
+                check::Said::Decision(v1::DecisionKind::Commit) => fate.commit_sent = true,
+                check::Said::Decision(_) => {}
             }
         }
         match tokio::time::timeout(self.patience, self.outbound.send(Ok(frame))).await {
@@ -160,6 +163,19 @@ impl Session {
     pub async fn prepare(&mut self, branch: Branch, operation: &bytes::Bytes) -> Checked {
         self.send(v1::SessionResponse {
             prepares: vec![prepare(branch, operation)],
+            ..Default::default()
+        })
+        .await
+    }
+
+    /// Asks a branch to do something, and leaves the decision to the participant.
+    pub async fn delegate(&mut self, branch: Branch, operation: &bytes::Bytes) -> Checked {
+        let prepare = v1::Prepare {
+            delegated: true,
+            ..prepare(branch, operation)
+        };
+        self.send(v1::SessionResponse {
+            prepares: vec![prepare],
             ..Default::default()
         })
         .await
@@ -225,10 +241,11 @@ impl Session {
         }
     }
 
-    /// Waits for the acknowledgement of a decision.
+    /// Waits for the acknowledgement of a decision; that of the question how a branch came out says which was found.
     pub async fn ack(&mut self, kind: v1::DecisionKind, branch: Branch) -> Checked<v1::Ack> {
         let is_it = |ack: &v1::Ack| {
-            ack.transaction_id == branch.id() && ack.branch == branch.number && ack.decision() == kind
+            let is_of_kind = kind == v1::DecisionKind::Resolve || ack.decision() == kind;
+            ack.transaction_id == branch.id() && ack.branch == branch.number && is_of_kind
         };
         let until = Instant::now() + self.patience;
         loop {

@@ -24,7 +24,7 @@ use crate::fault::{Checked, Fault, must, wrong};
 use crate::operations::Template;
 use crate::options::Options;
 use crate::process::{Process, Recipe};
-use crate::session::{Scan, Session, Standing, in_words};
+use crate::session::{Scan, Session, Standing};
 
 /// How often a process is looked after while a session is waited for.
 const LOOK: Duration = Duration::from_millis(50);
@@ -180,15 +180,16 @@ impl<'a> Trial<'a> {
             scan = session.fresh_scan().await?;
         }
         for branch in spoken_of {
-            let phase = scan.phase(*branch);
+            must(scan.is_over(*branch), || {
+                format!(
+                    "branch {branch} was finished, and a scan still shows it as {}",
+                    scan.says(*branch)
+                )
+            })?;
+            let is_committed = self.facts().fate(*branch).committed;
             must(
-                phase.is_none_or(|phase| phase == v1::InDoubtPhase::Marker),
-                || {
-                    format!(
-                        "branch {branch} was finished, and a scan still shows it as {}",
-                        in_words(phase)
-                    )
-                },
+                is_committed || scan.phase(*branch) != Some(v1::InDoubtPhase::Committed),
+                || format!("nobody committed branch {branch}, and a scan shows the marker of its commit"),
             )?;
         }
         session.forget(spoken_of).await?;

@@ -11,7 +11,7 @@ use crate::session::{answered, decision};
 use crate::trial::{Trial, WINDOW};
 
 /// How long after a message the process is killed: before it is read, amid the work, and after the sync, whatever that takes here.
-const MOMENTS: [Duration; 5] = [
+pub(super) const MOMENTS: [Duration; 5] = [
     Duration::ZERO,
     Duration::from_millis(1),
     Duration::from_millis(4),

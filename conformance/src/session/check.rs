@@ -35,10 +35,25 @@ impl Scan {
         super::in_words(self.phase(branch))
     }
 
+    /// Whether nothing of the branch is left, or its marker.
+    pub fn is_over(&self, branch: Branch) -> bool {
+        matches!(
+            self.phase(branch),
+            None | Some(v1::InDoubtPhase::Marker | v1::InDoubtPhase::Committed)
+        )
+    }
+
     /// Whether it shows the branch as prepared.
     pub fn holds(&self, branch: Branch) -> bool {
         self.phase(branch) == Some(v1::InDoubtPhase::Prepared)
     }
+}
+
+/// What the coordinator says of a branch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Said {
+    Prepare { delegated: bool },
+    Decision(v1::DecisionKind),
 }
 
 /// What was asked, and what has come of scans.
@@ -47,22 +62,23 @@ pub(super) struct Checks {
     /// The longest frame that the welcome allows.
     pub frame_bytes: Option<u64>,
     prepares: BTreeSet<(TransactionId, u32)>,
+    /// Those that leave the decision to the participant.
+    delegated: BTreeSet<(TransactionId, u32)>,
     decisions: BTreeSet<(TransactionId, u32, i32)>,
     lines: Vec<Line>,
     scans: VecDeque<Scan>,
 }
 
 impl Checks {
-    /// Notes what the coordinator says. The branches that it speaks of, with the decision if it is one.
-    pub fn saying(
-        &mut self,
-        frame: &v1::SessionResponse,
-        log: LogId,
-    ) -> Vec<(Branch, Option<v1::DecisionKind>)> {
+    /// Notes what the coordinator says, and of which branches.
+    pub fn saying(&mut self, frame: &v1::SessionResponse, log: LogId) -> Vec<(Branch, Said)> {
         let mut said = Vec::new();
         for prepare in &frame.prepares {
             if let Ok(transaction) = convert::transaction_id(&prepare.transaction_id) {
                 self.prepares.insert((transaction, prepare.branch));
+                if prepare.delegated {
+                    self.delegated.insert((transaction, prepare.branch));
+                }
                 let number = prepare.branch;
                 said.push((
                     Branch {
@@ -70,7 +86,9 @@ impl Checks {
                         transaction,
                         number,
                     },
-                    None,
+                    Said::Prepare {
+                        delegated: prepare.delegated,
+                    },
                 ));
             }
         }
@@ -85,7 +103,7 @@ impl Checks {
                         transaction,
                         number,
                     },
-                    Some(decision.kind()),
+                    Said::Decision(decision.kind()),
                 ));
             }
         }
@@ -170,6 +188,16 @@ impl Checks {
                     .may_be_prepared = true;
                 Ok(())
             }
+            v1::VoteKind::Committed if self.delegated.contains(&(transaction, vote.branch)) => {
+                facts
+                    .fate(Branch {
+                        log,
+                        transaction,
+                        number,
+                    })
+                    .committed = true;
+                Ok(())
+            }
             v1::VoteKind::Committed => Err(
                 "it committed a branch that was not left to it; without `delegated` in the prepare it may only promise (rule 4)"
                     .to_owned(),
@@ -181,7 +209,16 @@ impl Checks {
     fn ack(&self, ack: &v1::Ack, log: LogId, facts: &mut Facts) -> Result<(), String> {
         let transaction = convert::transaction_id(&ack.transaction_id)
             .map_err(|failure| format!("an acknowledgement with a wrong id: {failure}"))?;
-        if !self.decisions.contains(&(transaction, ack.branch, ack.decision)) {
+        let was_sent = |kind: i32| self.decisions.contains(&(transaction, ack.branch, kind));
+        let was_asked = match ack.decision() {
+            v1::DecisionKind::Commit | v1::DecisionKind::Abort => {
+                was_sent(ack.decision) || was_sent(v1::DecisionKind::Resolve.into())
+            }
+            // An answer says which of the two was found.
+            v1::DecisionKind::Resolve => false,
+            v1::DecisionKind::Unspecified => was_sent(ack.decision),
+        };
+        if !was_asked {
             return Err("it acknowledged a decision that was not sent on this session (rule 5)".to_owned());
         }
         let number = ack.branch;

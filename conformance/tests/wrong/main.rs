@@ -246,3 +246,46 @@ async fn options_that_make_no_sense_are_refused_with_words() {
         "it shows a good name: {refused}"
     );
 }
+
+#[tokio::test]
+async fn a_commit_that_was_left_to_it_told_before_it_is_durable() {
+    is_caught(
+        "commits-before-durable",
+        &["commit", "delegated-kill", "delegated-twice"],
+        &["delegated-kill", "delegated-twice"],
+        "its scan now says nothing of the branch instead of \"committed\"",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_marker_that_is_not_looked_for_when_it_is_asked() {
+    is_caught(
+        "always-says-abort",
+        &[
+            "commit",
+            "delegated-kill",
+            "resolve-fences",
+            "resolve-after-commit",
+        ],
+        &["delegated-kill", "resolve-fences", "resolve-after-commit"],
+        "asked how a branch came out that it voted committed, it says abort",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn absence_taken_for_the_abort_of_what_was_left_to_it() {
+    is_caught(
+        "absence-is-aborted",
+        &[
+            "abort-of-nothing",
+            "resolve-fences",
+            "resolve-after-commit",
+            "resolve-of-a-promise",
+        ],
+        &["resolve-fences"],
+        "work came after the branch was answered abort, and the vote was committed",
+    )
+    .await;
+}

@@ -44,6 +44,6 @@ pub fn subject() -> Subject {
     Subject {
         options,
         _keep: Box::new(directory),
-        not_checked: &[],
+        not_checked: Vec::new(),
     }
 }

@@ -4,8 +4,15 @@
 //! effects can be read.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod agent_file;
+mod files;
+#[path = "../support/hotel.rs"]
+mod hotel;
+mod kafka;
 mod ledger;
+mod mariadb;
 mod postgres;
+mod tcc;
 
 use std::any::Any;
 
@@ -17,8 +24,19 @@ struct Subject {
     /// What must live as long as the test: folders, servers.
     _keep: Box<dyn Any>,
     /// The cases that cannot be tried with it, each known by name so that none falls silent by accident.
-    not_checked: &'static [&'static str],
+    not_checked: Vec<&'static str>,
 }
+
+/// What is tried only with those that take a decision upon themselves, `one_phase` in their hello. A store behind somebody
+/// else's transactions takes two phases.
+const TWO_PHASES: [&str; 6] = [
+    "delegated-kill",
+    "delegated-kill-amid",
+    "delegated-twice",
+    "resolve-fences",
+    "resolve-after-commit",
+    "resolve-of-a-promise",
+];
 
 macro_rules! subjects {
     ($($name:ident: $subject:expr;)*) => {$(
@@ -30,8 +48,12 @@ macro_rules! subjects {
 }
 
 subjects! {
+    files: files::subject();
+    kafka: kafka::subject();
     ledger: ledger::subject();
+    mariadb: mariadb::subject();
     postgres: postgres::subject();
+    tcc: tcc::subject().await;
 }
 
 async fn passes(subject: Subject) {

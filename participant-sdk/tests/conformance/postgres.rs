@@ -5,7 +5,7 @@ use std::sync::Arc;
 use handfast_conformance::{Effects, Operations, Options, Template};
 use handfast_servers::PostgresServer;
 
-use crate::Subject;
+use crate::{Subject, TWO_PHASES};
 
 /// Branches that may be prepared at once; more than any case has.
 const SLOTS: &str = "max_prepared_transactions=64";
@@ -39,7 +39,7 @@ pub fn subject() -> Subject {
     Subject {
         options,
         _keep: Box::new(server),
-        not_checked: &[],
+        not_checked: TWO_PHASES.to_vec(),
     }
 }
 

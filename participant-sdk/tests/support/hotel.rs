@@ -45,9 +45,10 @@ struct Desk {
     calls: Vec<(String, String)>,
     faults: BTreeMap<String, VecDeque<Fault>>,
     authorization: Option<String>,
+    rooms: u64,
 }
 
-/// A hotel with rooms 1 to 100; gone when dropped.
+/// A hotel with rooms from 1 on; gone when dropped.
 pub struct Hotel {
     pub url: String,
     desk: Arc<Mutex<Desk>>,
@@ -55,8 +56,17 @@ pub struct Hotel {
 }
 
 impl Hotel {
+    /// With 100 rooms.
     pub async fn open() -> Self {
-        let desk = Arc::new(Mutex::new(Desk::default()));
+        Self::with_rooms(100).await
+    }
+
+    pub async fn with_rooms(rooms: u64) -> Self {
+        let desk = Desk {
+            rooms,
+            ..Desk::default()
+        };
+        let desk = Arc::new(Mutex::new(desk));
         let router = Router::new()
             .route("/{step}", post(answer))
             .with_state(desk.clone());
@@ -82,6 +92,11 @@ impl Hotel {
     /// Every call must carry this from now on.
     pub fn demand(&self, authorization: &str) {
         self.desk().authorization = Some(authorization.to_owned());
+    }
+
+    /// Every booking: its room, and how it stands.
+    pub fn bookings(&self) -> Vec<(u64, Booking)> {
+        self.desk().bookings.values().copied().collect()
     }
 
     /// How the bookings of a room stand.
@@ -177,7 +192,7 @@ fn serve(desk: &mut Desk, step: &str, body: &Value) -> Response {
         (StatusCode::CONFLICT, Json(said)).into_response()
     };
     let becomes = match (step, known) {
-        ("try", None) if !(1..=100).contains(&room) => {
+        ("try", None) if !(1..=desk.rooms).contains(&room) => {
             return (StatusCode::UNPROCESSABLE_ENTITY, "no such room").into_response();
         }
         ("try", None) => {

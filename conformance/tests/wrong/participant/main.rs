@@ -40,11 +40,17 @@ pub enum Defect {
     RemembersNothingSeen,
     /// Drops the branch when it is told that its end is long ago.
     DropsWhatIsFinished,
+    /// Says that it committed what was left to it, and writes it down a moment later.
+    CommitsBeforeDurable,
+    /// Answers the question how a branch came out with abort, whatever it has.
+    AlwaysSaysAbort,
+    /// Takes the absence of a branch for its abort when it is asked how it came out, and does not fence it.
+    AbsenceIsAborted,
     /// Reads whatever comes, and never notices that nothing comes.
     WaitsForEver,
 }
 
-const DEFECTS: [(&str, Defect); 11] = [
+const DEFECTS: [(&str, Defect); 14] = [
     ("none", Defect::None),
     ("votes-before-durable", Defect::VotesBeforeDurable),
     ("acknowledges-before-durable", Defect::AcknowledgesBeforeDurable),
@@ -55,6 +61,9 @@ const DEFECTS: [(&str, Defect); 11] = [
     ("forgets-whose-branch", Defect::ForgetsWhoseBranch),
     ("remembers-nothing-seen", Defect::RemembersNothingSeen),
     ("drops-what-is-finished", Defect::DropsWhatIsFinished),
+    ("commits-before-durable", Defect::CommitsBeforeDurable),
+    ("always-says-abort", Defect::AlwaysSaysAbort),
+    ("absence-is-aborted", Defect::AbsenceIsAborted),
     ("waits-for-ever", Defect::WaitsForEver),
 ];
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use handfast_proto::v1::participants_client::ParticipantsClient;
-use handfast_proto::v1::{self, DecisionKind, InDoubtPhase, VoteKind};
+use handfast_proto::v1::{self, AckKind, DecisionKind, InDoubtPhase, VoteKind};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -77,7 +77,7 @@ async fn try_run(
         seen: seen.collect(),
         protocol_version: 1,
         software: "wrong-participant".to_owned(),
-        one_phase: false,
+        one_phase: true,
     };
     let mut session = Session {
         store,
@@ -210,18 +210,23 @@ impl Session<'_> {
             ..Default::default()
         };
         let voted = match prepare.operation {
+            Some(operation) if prepare.delegated => {
+                self.store
+                    .prepare_and_commit(branch.clone(), &operation, self.seen)
+            }
             Some(operation) => self.store.prepare(branch.clone(), &operation, self.seen),
             None => Err("NOT_INTERACTIVE"),
         };
         match voted {
             Ok(Vote::Prepared) => vote.set_kind(VoteKind::Prepared),
+            Ok(Vote::Committed) => vote.set_kind(VoteKind::Committed),
             Ok(Vote::ReadOnly) => vote.set_kind(VoteKind::ReadOnly),
             Err(reason) => {
                 vote.set_kind(VoteKind::Refused);
                 vote.reason = reason.to_owned();
             }
         }
-        if vote.kind() != VoteKind::Prepared {
+        if !matches!(vote.kind(), VoteKind::Prepared | VoteKind::Committed) {
             self.recent.insert(branch, vote.clone());
         }
         vote
@@ -229,16 +234,26 @@ impl Session<'_> {
 
     fn decide(&mut self, decision: &v1::Decision) -> Option<v1::Ack> {
         let branch = self.branch(&decision.transaction_id, decision.branch);
-        let kind = match decision.kind() {
+        let decided = match decision.kind() {
+            DecisionKind::Resolve => self.store.found(&branch),
+            decided => decided,
+        };
+        let is_unknown = !self.store.branches.contains_key(&branch);
+        let kind = match decided {
             DecisionKind::Commit => self.store.commit(branch),
+            _ if decision.kind() == DecisionKind::Resolve
+                && (self.defect == Defect::AlwaysSaysAbort
+                    || (is_unknown && self.defect == Defect::AbsenceIsAborted)) =>
+            {
+                AckKind::Done
+            }
             DecisionKind::Abort => self.store.abort(branch),
-            // The question how a branch came out is for whoever says `one_phase`.
             DecisionKind::Resolve | DecisionKind::Unspecified => return None,
         };
         Some(v1::Ack {
             transaction_id: decision.transaction_id.clone(),
             branch: decision.branch,
-            decision: decision.kind,
+            decision: decided.into(),
             kind: kind.into(),
             evidence: "what the file says".to_owned(),
         })
@@ -254,7 +269,8 @@ impl Session<'_> {
             },
             phase: match state {
                 State::Prepared(_) => InDoubtPhase::Prepared.into(),
-                State::Committed(_) | State::Aborted => InDoubtPhase::Marker.into(),
+                State::Committed(_) => InDoubtPhase::Committed.into(),
+                State::Aborted => InDoubtPhase::Marker.into(),
             },
         };
         v1::SessionRequest {

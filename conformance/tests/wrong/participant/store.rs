@@ -11,7 +11,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
 
-use handfast_proto::v1::AckKind;
+use handfast_proto::v1::{AckKind, DecisionKind};
 
 use crate::Defect;
 
@@ -72,12 +72,9 @@ impl Store {
             Some(_) => return Err("FENCED"),
             None => {}
         }
-        let operation = String::from_utf8_lossy(operation).into_owned();
-        match operation.as_str() {
-            "read" => return Ok(Vote::ReadOnly),
-            number if number.parse::<u64>().is_ok() => {}
-            _ => return Err("BAD_OPERATION"),
-        }
+        let Checked::Change(operation) = check(operation)? else {
+            return Ok(Vote::ReadOnly);
+        };
         let (epoch, lsn) = seen;
         let lines = format!(
             "seen {} {epoch} {lsn}\nprepared {} {operation}\n",
@@ -90,6 +87,43 @@ impl Store {
             _ => self.write(&lines),
         }
         Ok(Vote::Prepared)
+    }
+
+    /// Checks, applies and marks in one step what is left to it.
+    pub fn prepare_and_commit(
+        &mut self,
+        branch: Branch,
+        operation: &[u8],
+        (epoch, lsn): (u32, u64),
+    ) -> Result<Vote, &'static str> {
+        match self.branches.get(&branch) {
+            Some(State::Prepared(_)) => return Ok(Vote::Prepared),
+            Some(State::Committed(_)) => return Ok(Vote::Committed),
+            Some(State::Aborted) => return Err("FENCED"),
+            None => {}
+        }
+        let Checked::Change(operation) = check(operation)? else {
+            return Ok(Vote::ReadOnly);
+        };
+        let lines = format!(
+            "seen {} {epoch} {lsn}\ncommitted {} {operation}\napplied {operation}\n",
+            branch.0,
+            name(&branch)
+        );
+        lines.lines().for_each(|line| self.fold(line));
+        match self.defect {
+            Defect::CommitsBeforeDurable => self.late.push_str(&lines),
+            _ => self.write(&lines),
+        }
+        Ok(Vote::Committed)
+    }
+
+    /// How a branch came out: a marker proves a commit, and all else is to be aborted.
+    pub fn found(&self, branch: &Branch) -> DecisionKind {
+        match self.branches.get(branch) {
+            Some(State::Committed(_)) if self.defect != Defect::AlwaysSaysAbort => DecisionKind::Commit,
+            _ => DecisionKind::Abort,
+        }
     }
 
     pub fn commit(&mut self, branch: Branch) -> AckKind {
@@ -194,8 +228,23 @@ impl Store {
     }
 }
 
+enum Checked {
+    Change(String),
+    Nothing,
+}
+
+fn check(operation: &[u8]) -> Result<Checked, &'static str> {
+    let operation = String::from_utf8_lossy(operation).into_owned();
+    match operation.as_str() {
+        "read" => Ok(Checked::Nothing),
+        number if number.parse::<u64>().is_ok() => Ok(Checked::Change(operation)),
+        _ => Err("BAD_OPERATION"),
+    }
+}
+
 pub enum Vote {
     Prepared,
+    Committed,
     ReadOnly,
 }
 
