@@ -1,5 +1,6 @@
 //! The rules on a real folder; what a power loss leaves is in `power_loss`, on a file system that loses all it may.
 
+mod losses;
 mod lossy;
 mod power_loss;
 

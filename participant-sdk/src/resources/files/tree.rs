@@ -6,6 +6,7 @@
 //!            the commit          in the order of the operation    the marker
 //!  abort     branches/<branch>.aborted ─► staged/… removed
 //!            the fence
+//!  loss      branches/<branch>.lost              a commit found staged/… gone before CURRENT was replaced: a hazard
 //! ```
 //!
 //! Each arrow is a sync of the folders on its left: nothing on the right can be durable without what is left of it. After a
@@ -117,19 +118,16 @@ impl<S: Storage> Tree<S> {
         self.sweep().map_err(failed)
     }
 
-    /// Removes contents that nobody was promised.
+    /// Removes contents that no branch keeps.
     fn sweep(&mut self) -> io::Result<()> {
-        let promised = |name: &String| {
-            let prepared = self
-                .branches
-                .values()
-                .filter(|(phase, _)| *phase == Phase::Prepared);
-            prepared
+        let kept = |name: &String| {
+            let keeping = self.branches.values().filter(|(phase, _)| phase.keeps_contents());
+            keeping
                 .flat_map(|(_, manifest)| &manifest.files)
                 .any(|file| file.staged == *name)
         };
         let names = self.storage.list(STAGED)?;
-        let orphans: Vec<String> = names.into_iter().filter(|name| !promised(name)).collect();
+        let orphans: Vec<String> = names.into_iter().filter(|name| !kept(name)).collect();
         for name in orphans {
             self.storage.remove(&format!("{STAGED}/{name}"))?;
         }
@@ -169,6 +167,7 @@ impl<S: Storage> Tree<S> {
             epoch: seen.epoch.0,
             lsn: seen.lsn,
             files: Vec::with_capacity(operation.files.len()),
+            lost: None,
         };
         for (n, file) in operation.files.iter().enumerate() {
             manifest.files.push(StagedFile {
@@ -302,7 +301,7 @@ impl<S: Storage> Tree<S> {
             branch,
             phase: match phase {
                 Phase::Prepared => ScanPhase::Prepared,
-                Phase::Committed | Phase::Aborted => ScanPhase::Marker,
+                Phase::Committed | Phase::Aborted | Phase::Lost => ScanPhase::Marker,
             },
         };
         Ok(names
@@ -310,22 +309,6 @@ impl<S: Storage> Tree<S> {
             .filter_map(|name| branch_of(name))
             .map(line)
             .collect())
-    }
-
-    /// Deletes markers and fences, after what they had seen is written elsewhere.
-    pub fn forget(&mut self, branches: &[BranchKey]) -> Result<(), ResourceError> {
-        let lines: Vec<SeenLine> = self.seen.values().map(SeenLine::of).collect();
-        self.replace(SEEN, &lines)?;
-        for branch in branches {
-            let Some((phase @ (Phase::Committed | Phase::Aborted), _)) = self.branches.get(branch) else {
-                continue;
-            };
-            self.storage
-                .remove(&branch_file(*branch, *phase))
-                .map_err(|error| trouble("deleting a marker", &error))?;
-            self.branches.remove(branch);
-        }
-        self.sync(BRANCHES)
     }
 
     /// The highest positions of coordinators' logs.
