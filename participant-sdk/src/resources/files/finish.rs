@@ -6,7 +6,6 @@ use super::layout::{
     BRANCHES, CURRENT, Current, LAYOUT, Manifest, Phase, SEEN, STAGED, SeenLine, StagedFile, branch_file,
     branch_name, branch_of, folder_of,
 };
-use super::operation::Mode;
 use super::storage::{Found, Storage};
 use super::tree::{Tree, trouble};
 use crate::failpoint;
@@ -15,8 +14,8 @@ use crate::resource::{BranchKey, Completion, Decision, ResourceError};
 impl<S: Storage> Tree<S> {
     /// Carries a decision out.
     pub fn finish(&mut self, branch: BranchKey, decision: Decision) -> Result<Completion, ResourceError> {
-        if let Some(failure) = &self.failed {
-            return Err(ResourceError::transient(failure.clone()));
+        if let Some(failure) = self.failure.told() {
+            return Err(ResourceError::transient(failure));
         }
         let known = self.branches.get(&branch);
         match (known.map(|(phase, _)| *phase), decision) {
@@ -62,6 +61,7 @@ impl<S: Storage> Tree<S> {
             {
                 return self.note_loss(branch, lost);
             }
+            self.is_clear(&files)?;
             let current = Current {
                 layout: LAYOUT,
                 sequence: self.current.sequence + 1,
@@ -98,15 +98,25 @@ impl<S: Storage> Tree<S> {
                     file.staged, file.path, file.bytes
                 )));
             }
-            let is_taken = file.mode == Mode::Create && self.storage.look(&file.path)? != Found::Nothing;
-            if is_taken {
-                return Err(io::Error::other(format!(
-                    "somebody else made {:?} after it was promised to be created; move it away, and the commit goes on",
-                    file.path
-                )));
-            }
         }
         Ok(None)
+    }
+
+    /// Whether all places are as they were when they were promised. What is in the way of this commit must be told before it is
+    /// the last one, or it is in the way of all later ones.
+    fn is_clear(&self, files: &[StagedFile]) -> Result<(), ResourceError> {
+        for file in files {
+            let place = self
+                .place_is_sound(&file.path, file.mode)
+                .map_err(|error| trouble(&format!("looking at {:?}", file.path), &error))?;
+            place.map_err(|refusal| {
+                ResourceError::transient(format!(
+                    "{}; it was not so when the file was promised; move it away or mend it, and the commit goes on",
+                    refusal.message
+                ))
+            })?;
+        }
+        Ok(())
     }
 
     /// The branch whose commit is the last one and whose files are not known to be in place.
@@ -140,7 +150,7 @@ impl<S: Storage> Tree<S> {
         folders.sort();
         folders.dedup();
         for folder in folders {
-            self.sync(&folder)?;
+            self.failure.sync(&mut self.storage, &folder)?;
         }
         failpoint::pass("files_after_renames");
         self.change(branch, Phase::Prepared, Phase::Committed)?;
@@ -193,7 +203,7 @@ impl<S: Storage> Tree<S> {
                 .map_err(|error| trouble("deleting a marker", &error))?;
             self.branches.remove(branch);
         }
-        self.sync(BRANCHES)?;
+        self.failure.sync_change(&mut self.storage, BRANCHES)?;
         self.discard(&orphans);
         Ok(())
     }
