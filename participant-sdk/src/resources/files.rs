@@ -3,6 +3,7 @@
 //! ```text
 //!  FilesResource ── tree, finish ─┬─ operation, layout     what is written, and what is written down of it
 //!   (one call at a time)          ├─ identity              who this is, and whether it is a copy
+//!                                 ├─ first_failure         the sync after which nothing is believed any more
 //!                                 └─ storage               what is asked of the file system
 //!  FilesReader ── reader                            the convention by which a transaction is read as a whole
 //! ```
@@ -19,6 +20,7 @@
 
 mod check;
 mod finish;
+mod first_failure;
 mod identity;
 mod layout;
 mod operation;
@@ -41,6 +43,7 @@ use crate::resource::{
 };
 use crate::resources::Finding;
 use crate::runtime::random_bits;
+use first_failure::FirstFailure;
 use storage::RealStorage;
 use tree::Tree;
 
@@ -74,6 +77,8 @@ impl FilesOptions {
 pub struct FilesResource {
     options: FilesOptions,
     root: Arc<Mutex<Root>>,
+    /// Outlives every opening.
+    failure: FirstFailure,
 }
 
 #[derive(Debug)]
@@ -91,7 +96,14 @@ impl FilesResource {
         FilesResource {
             options,
             root: Arc::new(Mutex::new(Root::Closed(storage))),
+            failure: FirstFailure::default(),
         }
+    }
+
+    /// What has failed for good: a sync. The root cannot be opened any more by this value; a new process may, once somebody has
+    /// looked at the disk.
+    pub fn failure(&self) -> Option<String> {
+        self.failure.told().map(str::to_owned)
     }
 
     /// Looks at every precondition, and changes nothing. It need not be open.
@@ -128,16 +140,23 @@ async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) 
 
 impl Resource for FilesResource {
     async fn open(&self) -> Result<StoreIdentity, ResourceError> {
-        let (root, options) = (self.root.clone(), self.options.clone());
+        let (root, options, failure) = (self.root.clone(), self.options.clone(), self.failure.clone());
+        let refuse = |failure: &FirstFailure| match failure.told() {
+            Some(told) => Err(ResourceError::permanent(told)),
+            None => Ok(()),
+        };
         let opened = blocking(move || {
             // Waits for what an older session left running: after that, nothing of it can still become prepared.
             let mut root = root.lock().unwrap_or_else(PoisonError::into_inner);
+            refuse(&failure)?;
             let storage = match std::mem::replace(&mut *root, Root::Lost) {
                 Root::Closed(storage) => storage,
                 Root::Open(tree) => tree.into_storage(),
                 Root::Lost => RealStorage::new(&options.root),
             };
-            let tree = Tree::open(storage, options, StoreId(random_bits()))?;
+            let opened = Tree::open(storage, options, StoreId(random_bits()), failure.clone());
+            refuse(&failure)?;
+            let tree = opened?;
             let identity = tree.identity();
             *root = Root::Open(Box::new(tree));
             Ok(identity)

@@ -86,6 +86,40 @@ async fn killed_at_any_step_all_files_are_there_or_none() {
 }
 
 #[tokio::test]
+async fn a_failed_sync_is_final_until_the_agent_is_started_again() {
+    let coordinator = Coordinator::start().await;
+    let file = AgentFile::new(&coordinator.address);
+    let root = file.path("files");
+    let branches = root.join(".handfast/branches");
+    std::fs::create_dir_all(root.join(".handfast")).unwrap();
+    std::fs::create_dir(root.join("sub")).unwrap();
+    // Folders of this file system can be listed, and not synced.
+    std::os::unix::fs::symlink("/proc/self/fdinfo", &branches).unwrap();
+    let file = file.with("files", "invoices", &format!("root = {root:?}"));
+    let mut agent = file.run(&[]);
+    agent
+        .logs(&[
+            "DOWN until the agent is started again",
+            "resource=\"invoices\"",
+            "syncing the folder",
+        ])
+        .await;
+    std::fs::remove_file(&branches).unwrap();
+    std::fs::create_dir(&branches).unwrap();
+    assert_eq!(
+        agent.end().await,
+        Some(0),
+        "it waits, and stops when it is asked to"
+    );
+
+    let agent = file.run(&[]);
+    coordinator
+        .commit(Transaction::new().operation("invoices", write("a")))
+        .await;
+    assert_eq!(agent.end().await, Some(0));
+}
+
+#[tokio::test]
 async fn a_root_that_is_missing_or_taken_is_told_and_waited_for() {
     let coordinator = Coordinator::start().await;
     let file = AgentFile::new(&coordinator.address);

@@ -3,10 +3,9 @@
 use std::io;
 
 use super::layout::{
-    BRANCHES, CURRENT, Current, LAYOUT, Manifest, Phase, STAGED, StagedFile, branch_name, branch_of,
-    folder_of,
+    BRANCHES, CURRENT, Current, LAYOUT, Manifest, Phase, SEEN, STAGED, SeenLine, StagedFile, branch_file,
+    branch_name, branch_of, folder_of,
 };
-use super::operation::Mode;
 use super::storage::{Found, Storage};
 use super::tree::{Tree, trouble};
 use crate::failpoint;
@@ -15,13 +14,17 @@ use crate::resource::{BranchKey, Completion, Decision, ResourceError};
 impl<S: Storage> Tree<S> {
     /// Carries a decision out.
     pub fn finish(&mut self, branch: BranchKey, decision: Decision) -> Result<Completion, ResourceError> {
-        if let Some(failure) = &self.failed {
-            return Err(ResourceError::transient(failure.clone()));
+        if let Some(failure) = self.failure.told() {
+            return Err(ResourceError::transient(failure));
         }
-        let phase = self.branches.get(&branch).map(|(phase, _)| *phase);
-        match (phase, decision) {
-            (Some(Phase::Committed), Decision::Commit) | (Some(Phase::Aborted), Decision::Abort) => {
-                Ok(Completion::Done)
+        let known = self.branches.get(&branch);
+        match (known.map(|(phase, _)| *phase), decision) {
+            // Of a lost branch nothing was written, and nothing will be.
+            (Some(Phase::Committed), Decision::Commit)
+            | (Some(Phase::Aborted | Phase::Lost), Decision::Abort) => Ok(Completion::Done),
+            (Some(Phase::Lost), Decision::Commit) => {
+                let evidence = known.and_then(|(_, manifest)| manifest.lost.clone());
+                Ok(Completion::Hazard(evidence.unwrap_or_default()))
             }
             (Some(Phase::Prepared), Decision::Commit) => self.commit(branch),
             (Some(Phase::Prepared), Decision::Abort) if self.current.branch == branch_name(branch) => Ok(
@@ -56,8 +59,9 @@ impl<S: Storage> Tree<S> {
                 .lost(&files)
                 .map_err(|error| trouble("looking at what is staged", &error))?
             {
-                return Ok(Completion::Hazard(lost));
+                return self.note_loss(branch, lost);
             }
+            self.is_clear(&files)?;
             let current = Current {
                 layout: LAYOUT,
                 sequence: self.current.sequence + 1,
@@ -72,6 +76,18 @@ impl<S: Storage> Tree<S> {
         Ok(Completion::Done)
     }
 
+    /// A loss is an end too: told in the same words whenever it is asked for, and no longer in the way of others.
+    fn note_loss(&mut self, branch: BranchKey, evidence: String) -> Result<Completion, ResourceError> {
+        if let Some((_, manifest)) = self.branches.get_mut(&branch) {
+            manifest.lost = Some(evidence.clone());
+            let manifest = manifest.clone();
+            // A crash in between leaves a promise, and the next commit looks again.
+            self.write_branch(branch, Phase::Prepared, &manifest)?;
+            self.change(branch, Phase::Prepared, Phase::Lost)?;
+        }
+        Ok(Completion::Hazard(evidence))
+    }
+
     /// Evidence that something took away what was promised, before anything was committed.
     fn lost(&self, files: &[StagedFile]) -> io::Result<Option<String>> {
         for file in files {
@@ -82,15 +98,25 @@ impl<S: Storage> Tree<S> {
                     file.staged, file.path, file.bytes
                 )));
             }
-            let is_taken = file.mode == Mode::Create && self.storage.look(&file.path)? != Found::Nothing;
-            if is_taken {
-                return Err(io::Error::other(format!(
-                    "somebody else made {:?} after it was promised to be created; move it away, and the commit goes on",
-                    file.path
-                )));
-            }
         }
         Ok(None)
+    }
+
+    /// Whether all places are as they were when they were promised. What is in the way of this commit must be told before it is
+    /// the last one, or it is in the way of all later ones.
+    fn is_clear(&self, files: &[StagedFile]) -> Result<(), ResourceError> {
+        for file in files {
+            let place = self
+                .place_is_sound(&file.path, file.mode)
+                .map_err(|error| trouble(&format!("looking at {:?}", file.path), &error))?;
+            place.map_err(|refusal| {
+                ResourceError::transient(format!(
+                    "{}; it was not so when the file was promised; move it away or mend it, and the commit goes on",
+                    refusal.message
+                ))
+            })?;
+        }
+        Ok(())
     }
 
     /// The branch whose commit is the last one and whose files are not known to be in place.
@@ -124,7 +150,7 @@ impl<S: Storage> Tree<S> {
         folders.sort();
         folders.dedup();
         for folder in folders {
-            self.sync(&folder)?;
+            self.failure.sync(&mut self.storage, &folder)?;
         }
         failpoint::pass("files_after_renames");
         self.change(branch, Phase::Prepared, Phase::Committed)?;
@@ -142,21 +168,52 @@ impl<S: Storage> Tree<S> {
                 epoch: seen.map_or(0, |seen| seen.epoch.0),
                 lsn: seen.map_or(0, |seen| seen.lsn),
                 files: Vec::new(),
+                lost: None,
             };
             self.write_branch(branch, Phase::Aborted, &fence)?;
             self.branches.insert(branch, (Phase::Aborted, fence));
         }
         failpoint::pass("files_after_fence");
-        let files = self
-            .branches
-            .get(&branch)
-            .map(|(_, manifest)| manifest.files.clone());
-        for file in files.unwrap_or_default() {
-            // Its promise is over; what stays is removed at the next opening.
-            if let Err(error) = self.storage.remove(&format!("{STAGED}/{}", file.staged)) {
-                tracing::warn!(%branch, %error, "the contents of an aborted branch stay for now");
+        let files = self.branches.get(&branch).map(|(_, manifest)| &manifest.files);
+        let orphans: Vec<String> = files
+            .into_iter()
+            .flatten()
+            .map(|file| file.staged.clone())
+            .collect();
+        self.discard(&orphans);
+        Ok(Completion::Done)
+    }
+
+    /// Deletes markers, fences and losses, after what they had seen is written elsewhere.
+    pub fn forget(&mut self, branches: &[BranchKey]) -> Result<(), ResourceError> {
+        let lines: Vec<SeenLine> = self.seen.values().map(SeenLine::of).collect();
+        self.replace(SEEN, &lines)?;
+        let mut orphans = Vec::new();
+        for branch in branches {
+            let Some((phase, manifest)) = self.branches.get(branch) else {
+                continue;
+            };
+            match phase {
+                Phase::Prepared => continue,
+                Phase::Committed | Phase::Aborted => {}
+                Phase::Lost => orphans.extend(manifest.files.iter().map(|file| file.staged.clone())),
+            }
+            self.storage
+                .remove(&branch_file(*branch, *phase))
+                .map_err(|error| trouble("deleting a marker", &error))?;
+            self.branches.remove(branch);
+        }
+        self.failure.sync_change(&mut self.storage, BRANCHES)?;
+        self.discard(&orphans);
+        Ok(())
+    }
+
+    /// Removes contents that no promise needs any more; what stays is removed at the next opening.
+    pub(super) fn discard(&mut self, orphans: &[String]) {
+        for staged in orphans {
+            if let Err(error) = self.storage.remove(&format!("{STAGED}/{staged}")) {
+                tracing::warn!(staged, %error, "contents that nobody was promised stay for now");
             }
         }
-        Ok(Completion::Done)
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use handfast_proto::ids::{Generation, StoreId};
 use serde::{Deserialize, Serialize};
 
+use super::first_failure::FirstFailure;
 use super::layout::{BRANCHES, LAYOUT, LOCK, OWN, STAGED, STORE, UNFINISHED};
 use super::storage::{Found, Storage};
 use super::tree::trouble;
@@ -16,7 +17,8 @@ struct Stored {
     layout: u32,
     store: String,
     generation: u64,
-    /// The number of the root in its file system. A copy has another one.
+    /// The number of the root in its file system. A copy of its files has another one; a copy of its blocks has not, and mount
+    /// points all have the same.
     inode: u64,
 }
 
@@ -25,6 +27,7 @@ pub(super) fn establish(
     storage: &mut impl Storage,
     root: &Path,
     new_store: StoreId,
+    failure: &FirstFailure,
 ) -> Result<(StoreIdentity, u64), ResourceError> {
     let failed = |error| trouble(&format!("opening {}", root.display()), &error);
     let Found::Folder { device, inode } = storage.look("").map_err(failed)? else {
@@ -43,7 +46,7 @@ pub(super) fn establish(
         _ => failed(error),
     };
     storage.make_folder(OWN).map_err(denied)?;
-    storage.sync_folder("").map_err(failed)?;
+    failure.sync(storage, "")?;
     storage.lock(LOCK).map_err(|error| match error.kind() {
         std::io::ErrorKind::WouldBlock => ResourceError::permanent(format!(
             "another process has {} open; stop it first",
@@ -54,7 +57,7 @@ pub(super) fn establish(
     for folder in [BRANCHES, STAGED] {
         storage.make_folder(folder).map_err(denied)?;
     }
-    storage.sync_folder(OWN).map_err(failed)?;
+    failure.sync(storage, OWN)?;
     let stored = match look_up(storage, root)? {
         Some(stored) => stored,
         None => {
@@ -69,8 +72,8 @@ pub(super) fn establish(
             storage
                 .write_synced(&unfinished, &bytes)
                 .and_then(|()| storage.rename(&unfinished, STORE))
-                .and_then(|()| storage.sync_folder(OWN))
                 .map_err(denied)?;
+            failure.sync(storage, OWN)?;
             stored
         }
     };

@@ -35,14 +35,22 @@ pub(super) enum Phase {
     Prepared,
     Committed,
     Aborted,
+    /// Told to commit, and what was promised was gone: a hazard, until an operator has resolved it and it is forgotten.
+    Lost,
 }
 
 impl Phase {
-    const ALL: [(Phase, &str); 3] = [
+    const ALL: [(Phase, &str); 4] = [
         (Phase::Prepared, ".prepared"),
         (Phase::Committed, ".committed"),
         (Phase::Aborted, ".aborted"),
+        (Phase::Lost, ".lost"),
     ];
+
+    /// Whether contents may still be staged: promised, or left for whoever repairs a loss by hand.
+    pub fn keeps_contents(self) -> bool {
+        matches!(self, Phase::Prepared | Phase::Lost)
+    }
 
     fn ending(self) -> &'static str {
         Phase::ALL
@@ -62,6 +70,9 @@ pub(super) struct Manifest {
     pub lsn: u64,
     /// Empty for a fence.
     pub files: Vec<StagedFile>,
+    /// What was found to be gone, of a branch that is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
 }
 
 /// A file that was promised.

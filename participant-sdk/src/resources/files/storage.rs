@@ -26,6 +26,15 @@ pub(super) enum Found {
     Other,
 }
 
+/// Why the names in a folder are not durable.
+#[derive(Debug)]
+pub(super) enum SyncError {
+    /// The folder could not be opened. The disk was asked for nothing, so it dropped nothing.
+    NotReached(io::Error),
+    /// The disk was asked, and failed.
+    Failed(io::Error),
+}
+
 /// Paths are relative to the root; the root itself is the empty text.
 pub(super) trait Storage: Send + 'static {
     /// What is there. Links are not followed.
@@ -47,7 +56,7 @@ pub(super) trait Storage: Send + 'static {
     fn make_folder(&mut self, path: &str) -> io::Result<()>;
 
     /// Makes the names in a folder durable.
-    fn sync_folder(&mut self, path: &str) -> io::Result<()>;
+    fn sync_folder(&mut self, path: &str) -> Result<(), SyncError>;
 
     /// The names in a folder, in any order.
     fn list(&self, path: &str) -> io::Result<Vec<String>>;
@@ -130,8 +139,9 @@ impl Storage for RealStorage {
         }
     }
 
-    fn sync_folder(&mut self, path: &str) -> io::Result<()> {
-        File::open(self.path(path))?.sync_all()
+    fn sync_folder(&mut self, path: &str) -> Result<(), SyncError> {
+        let folder = File::open(self.path(path)).map_err(SyncError::NotReached)?;
+        folder.sync_all().map_err(SyncError::Failed)
     }
 
     fn list(&self, path: &str) -> io::Result<Vec<String>> {

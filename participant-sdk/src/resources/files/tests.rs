@@ -1,5 +1,7 @@
 //! The rules on a real folder; what a power loss leaves is in `power_loss`, on a file system that loses all it may.
 
+mod broken;
+mod losses;
 mod lossy;
 mod power_loss;
 
@@ -260,24 +262,27 @@ async fn a_commit_waits_for_what_stands_in_its_way_and_loses_nothing() {
     let (sub, away) = (folder.0.path().join("sub"), folder.0.path().join("away"));
     std::fs::rename(&sub, &away).unwrap();
     std::os::unix::fs::symlink(&away, &sub).unwrap();
-    assert!(resource.finish(branch(1), Decision::Commit).await.is_err());
-    assert_eq!(folder.read("invoice.txt").as_deref(), Some("a"), "committed");
-    assert_eq!(
-        folder.read("sub/total.txt").as_deref(),
-        Some("1"),
-        "both, by the convention"
-    );
-    // No other commit may make half of it disappear.
-    assert_eq!(
-        prepare(&resource, 2, FilesOperation::new().create("b", "b")).await,
-        PREPARED
-    );
-    assert!(resource.finish(branch(2), Decision::Commit).await.is_err());
+    let error = resource.finish(branch(1), Decision::Commit).await.unwrap_err();
+    assert!(!error.permanent && error.message.contains("mend it"), "{error}");
+    assert_eq!(folder.read("invoice.txt"), None, "nothing of it is seen yet");
+    // It was told before it was the last commit, so it is in nobody's way.
+    let other = FilesOperation::new().create("b", "b");
+    assert_eq!(prepare(&resource, 2, other).await, PREPARED);
+    assert_eq!(finish(&resource, 2, Decision::Commit).await, Completion::Done);
     std::fs::remove_file(&sub).unwrap();
     std::fs::rename(&away, &sub).unwrap();
-    assert_eq!(finish(&resource, 2, Decision::Commit).await, Completion::Done);
+    // A folder stands where the file is to come.
+    let total = sub.join("total.txt");
+    std::fs::create_dir(&total).unwrap();
+    let error = resource.finish(branch(1), Decision::Commit).await.unwrap_err();
+    assert!(
+        !error.permanent && error.message.contains("is a folder"),
+        "{error}"
+    );
+    assert_eq!(folder.read("invoice.txt"), None, "nothing of it is seen yet");
+    std::fs::remove_dir(&total).unwrap();
     assert_eq!(finish(&resource, 1, Decision::Commit).await, Completion::Done);
-    assert_eq!(std::fs::read_to_string(sub.join("total.txt")).unwrap(), "1");
+    assert_eq!(std::fs::read_to_string(&total).unwrap(), "1");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 //!            the commit          in the order of the operation    the marker
 //!  abort     branches/<branch>.aborted ─► staged/… removed
 //!            the fence
+//!  loss      branches/<branch>.lost              a commit found staged/… gone before CURRENT was replaced: a hazard
 //! ```
 //!
 //! Each arrow is a sync of the folders on its left: nothing on the right can be durable without what is left of it. After a
@@ -16,6 +17,7 @@ use std::io;
 
 use handfast_proto::ids::{LogId, StoreId};
 
+use super::first_failure::FirstFailure;
 use super::layout::{
     BRANCHES, Current, LAYOUT, Manifest, OWN, Phase, SEEN, STAGED, SeenLine, StagedFile, UNFINISHED,
     branch_file, branch_of, folder_of, staged_name,
@@ -40,14 +42,18 @@ pub(super) struct Tree<S> {
     pub(super) seen: BTreeMap<LogId, SeenLog>,
     /// Everything must be on one file system, or a rename would fail after the promise.
     device: u64,
-    /// The first failed sync is final: what it dropped, a later one would not bring back.
-    pub(super) failed: Option<String>,
+    pub(super) failure: FirstFailure,
 }
 
 impl<S: Storage> Tree<S> {
     /// Takes the root, finishes what a crash interrupted, and reads what is promised.
-    pub fn open(mut storage: S, options: FilesOptions, new_store: StoreId) -> Result<Self, ResourceError> {
-        let (identity, device) = identity::establish(&mut storage, &options.root, new_store)?;
+    pub fn open(
+        mut storage: S,
+        options: FilesOptions,
+        new_store: StoreId,
+        failure: FirstFailure,
+    ) -> Result<Self, ResourceError> {
+        let (identity, device) = identity::establish(&mut storage, &options.root, new_store, &failure)?;
         let mut tree = Tree {
             storage,
             options,
@@ -56,7 +62,7 @@ impl<S: Storage> Tree<S> {
             current: Current::default(),
             seen: BTreeMap::new(),
             device,
-            failed: None,
+            failure,
         };
         tree.recover()?;
         Ok(tree)
@@ -87,7 +93,7 @@ impl<S: Storage> Tree<S> {
         }
         // What is seen here is answered to a coordinator, so it must not go away again.
         for folder in [OWN, BRANCHES, STAGED] {
-            self.storage.sync_folder(folder).map_err(failed)?;
+            self.failure.sync(&mut self.storage, folder)?;
         }
         self.current = reader::current(&self.storage).map_err(failed)?;
         self.read_seen()?;
@@ -111,25 +117,28 @@ impl<S: Storage> Tree<S> {
                 )));
             }
         }
-        if let Some(branch) = self.unapplied() {
-            self.apply(branch)?;
+        if let Some(branch) = self.unapplied()
+            && let Err(error) = self.apply(branch)
+        {
+            if self.failure.told().is_some() {
+                return Err(error);
+            }
+            // It is committed and waits for somebody to mend its folder. Aborts and scans do not wait for that.
+            tracing::warn!(%branch, %error, "a commit is not in place yet; it is tried again with every commit");
         }
         self.sweep().map_err(failed)
     }
 
-    /// Removes contents that nobody was promised.
+    /// Removes contents that no branch keeps.
     fn sweep(&mut self) -> io::Result<()> {
-        let promised = |name: &String| {
-            let prepared = self
-                .branches
-                .values()
-                .filter(|(phase, _)| *phase == Phase::Prepared);
-            prepared
+        let kept = |name: &String| {
+            let keeping = self.branches.values().filter(|(phase, _)| phase.keeps_contents());
+            keeping
                 .flat_map(|(_, manifest)| &manifest.files)
                 .any(|file| file.staged == *name)
         };
         let names = self.storage.list(STAGED)?;
-        let orphans: Vec<String> = names.into_iter().filter(|name| !promised(name)).collect();
+        let orphans: Vec<String> = names.into_iter().filter(|name| !kept(name)).collect();
         for name in orphans {
             self.storage.remove(&format!("{STAGED}/{name}"))?;
         }
@@ -153,8 +162,8 @@ impl<S: Storage> Tree<S> {
     }
 
     fn try_prepare(&mut self, branch: BranchKey, operation: &[u8], seen: SeenLog) -> Result<Vote, Refusal> {
-        if let Some(failure) = &self.failed {
-            return Err(Refusal::retryable("STORE_FAILED", failure.clone()));
+        if let Some(failure) = self.failure.told() {
+            return Err(Refusal::retryable("STORE_FAILED", failure));
         }
         let operation = FilesOperation::decode(operation)?;
         if operation.files.is_empty() {
@@ -169,6 +178,7 @@ impl<S: Storage> Tree<S> {
             epoch: seen.epoch.0,
             lsn: seen.lsn,
             files: Vec::with_capacity(operation.files.len()),
+            lost: None,
         };
         for (n, file) in operation.files.iter().enumerate() {
             manifest.files.push(StagedFile {
@@ -178,24 +188,15 @@ impl<S: Storage> Tree<S> {
                 mode: file.mode,
             });
         }
-        if let Err(error) = self.stage(&operation, &manifest) {
-            // Nothing was promised, so what is there is an orphan; what cannot be removed now goes at the next opening.
-            for file in &manifest.files {
-                let _ = self.storage.remove(&format!("{STAGED}/{}", file.staged));
+        if let Err(refusal) = self.promise(branch, &operation, &manifest) {
+            // Without a promise what is staged is an orphan. After a failed sync the promise may be there nevertheless, and
+            // keeps its contents.
+            if self.failure.told().is_none() {
+                let staged: Vec<String> = manifest.files.into_iter().map(|file| file.staged).collect();
+                self.discard(&staged);
             }
-            let message = format!("the contents cannot be staged: {error}");
-            return Err(match error.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    Refusal::retryable("STORE_FULL", message)
-                }
-                _ => Refusal::retryable("STORE_UNAVAILABLE", message),
-            });
+            return Err(refusal);
         }
-        failpoint::pass("files_after_staged");
-        if let Err(error) = self.write_branch(branch, Phase::Prepared, &manifest) {
-            return Err(Refusal::retryable("STORE_FAILED", error.message));
-        }
-        failpoint::pass("files_after_promise");
         self.witness(seen);
         self.branches.insert(branch, (Phase::Prepared, manifest));
         Ok(Vote::Prepared { prepared_for: None })
@@ -242,8 +243,15 @@ impl<S: Storage> Tree<S> {
         }
         let unreadable =
             |error: io::Error| Refusal::retryable("STORE_UNAVAILABLE", format!("{path:?}: {error}"));
-        self.folder_is_sound(path).map_err(unreadable)??;
-        match (self.storage.look(path).map_err(unreadable)?, mode) {
+        self.place_is_sound(path, mode).map_err(unreadable)?
+    }
+
+    /// Whether a file could come into its place now.
+    pub(super) fn place_is_sound(&self, path: &str, mode: Mode) -> io::Result<Result<(), Refusal>> {
+        if let Err(refusal) = self.folder_is_sound(path)? {
+            return Ok(Err(refusal));
+        }
+        Ok(match (self.storage.look(path)?, mode) {
             (Found::Nothing, _) | (Found::File { .. }, Mode::Replace) => Ok(()),
             (Found::File { .. }, Mode::Create) => Err(Refusal::permanent(
                 "FILE_EXISTS",
@@ -253,7 +261,7 @@ impl<S: Storage> Tree<S> {
                 "NOT_A_FILE",
                 format!("{path:?} is a folder, a link or a device"),
             )),
-        }
+        })
     }
 
     /// Each folder on the way must be a folder, no link, and on the file system of the root.
@@ -284,12 +292,33 @@ impl<S: Storage> Tree<S> {
         Ok(Ok(()))
     }
 
-    fn stage(&mut self, operation: &FilesOperation, manifest: &Manifest) -> io::Result<()> {
+    /// Makes the contents durable, then the promise.
+    fn promise(
+        &mut self,
+        branch: BranchKey,
+        operation: &FilesOperation,
+        manifest: &Manifest,
+    ) -> Result<(), Refusal> {
         for (file, staged) in operation.files.iter().zip(&manifest.files) {
-            self.storage
-                .write_synced(&format!("{STAGED}/{}", staged.staged), &file.contents)?;
+            let path = format!("{STAGED}/{}", staged.staged);
+            let written = self.storage.write_synced(&path, &file.contents);
+            written.map_err(|error| {
+                let message = format!("the contents cannot be staged: {error}");
+                match error.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                        Refusal::retryable("STORE_FULL", message)
+                    }
+                    _ => Refusal::retryable("STORE_UNAVAILABLE", message),
+                }
+            })?;
         }
-        self.storage.sync_folder(STAGED)
+        let failed = |error: ResourceError| Refusal::retryable("STORE_FAILED", error.message);
+        self.failure.sync(&mut self.storage, STAGED).map_err(failed)?;
+        failpoint::pass("files_after_staged");
+        self.write_branch(branch, Phase::Prepared, manifest)
+            .map_err(failed)?;
+        failpoint::pass("files_after_promise");
+        Ok(())
     }
 
     /// All branches, read from the folder itself.
@@ -302,7 +331,7 @@ impl<S: Storage> Tree<S> {
             branch,
             phase: match phase {
                 Phase::Prepared => ScanPhase::Prepared,
-                Phase::Committed | Phase::Aborted => ScanPhase::Marker,
+                Phase::Committed | Phase::Aborted | Phase::Lost => ScanPhase::Marker,
             },
         };
         Ok(names
@@ -310,22 +339,6 @@ impl<S: Storage> Tree<S> {
             .filter_map(|name| branch_of(name))
             .map(line)
             .collect())
-    }
-
-    /// Deletes markers and fences, after what they had seen is written elsewhere.
-    pub fn forget(&mut self, branches: &[BranchKey]) -> Result<(), ResourceError> {
-        let lines: Vec<SeenLine> = self.seen.values().map(SeenLine::of).collect();
-        self.replace(SEEN, &lines)?;
-        for branch in branches {
-            let Some((phase @ (Phase::Committed | Phase::Aborted), _)) = self.branches.get(branch) else {
-                continue;
-            };
-            self.storage
-                .remove(&branch_file(*branch, *phase))
-                .map_err(|error| trouble("deleting a marker", &error))?;
-            self.branches.remove(branch);
-        }
-        self.sync(BRANCHES)
     }
 
     /// The highest positions of coordinators' logs.
@@ -383,7 +396,7 @@ impl<S: Storage> Tree<S> {
         self.storage
             .rename(&branch_file(branch, from), &branch_file(branch, to))
             .map_err(|error| trouble(&format!("noting how {branch} ended"), &error))?;
-        self.sync(BRANCHES)?;
+        self.failure.sync_change(&mut self.storage, BRANCHES)?;
         if let Some((phase, _)) = self.branches.get_mut(&branch) {
             *phase = to;
         }
@@ -398,18 +411,7 @@ impl<S: Storage> Tree<S> {
             .write_synced(&unfinished, &bytes)
             .and_then(|()| self.storage.rename(&unfinished, path))
             .map_err(|error| trouble(&format!("writing {path}"), &error))?;
-        self.sync(folder_of(path))
-    }
-
-    pub(super) fn sync(&mut self, folder: &str) -> Result<(), ResourceError> {
-        self.storage.sync_folder(folder).map_err(|error| {
-            let failure = format!(
-                "syncing the folder {folder:?} failed: {error}; what it says from here on is not believed. Look at the disk, \
-                 then start again"
-            );
-            self.failed = Some(failure.clone());
-            ResourceError::transient(failure)
-        })
+        self.failure.sync_change(&mut self.storage, folder_of(path))
     }
 }
 

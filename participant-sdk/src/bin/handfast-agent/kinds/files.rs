@@ -42,8 +42,22 @@ impl Kind for FilesKind {
         let resource = FilesResource::new(self.options());
         let participant = Participant::builder(&seat.name, seat.coordinators.clone())?
             .concurrency(PREPARES, DECISIONS)
-            .resource(resource);
-        let _watch = seat.watch(participant.handle());
-        Ok(participant.run(seat.stopped).await?)
+            .resource(resource.clone());
+        let watch = seat.watch(participant.handle());
+        let mut stopped = seat.stopped;
+        let ended = participant.run(&mut stopped).await;
+        drop(watch);
+        let Some(failure) = resource.failure() else {
+            return Ok(ended?);
+        };
+        // The next try in this process would believe a disk that has dropped what it was given.
+        tracing::error!(
+            resource = seat.name,
+            kind = "files",
+            error = failure,
+            "DOWN until the agent is started again: a sync has failed, and no later one of this process is believed"
+        );
+        stopped.await;
+        Ok(())
     }
 }

@@ -1,14 +1,14 @@
 //! A file system that loses whatever may be lost.
 //!
 //! Its faults: power off before any of its operations; after it, of the names, renames and removals that were not synced any
-//! selection is kept, in their order; a full disk. The resource survives, because it says nothing that is not synced.
+//! selection is kept, in their order; a folder that somebody takes away; a sync that fails. The resource survives, because it says nothing that is not synced.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::resources::files::layout::folder_of;
-use crate::resources::files::storage::{Found, Storage};
+use crate::resources::files::storage::{Found, Storage, SyncError};
 
 type Names = BTreeMap<String, Vec<u8>>;
 
@@ -53,6 +53,8 @@ struct Medium {
     volatile: Names,
     changes: Vec<Change>,
     folders: Vec<String>,
+    /// A sync of this folder fails.
+    failing_sync: Option<String>,
     /// Operations that are still done; the rest finds the power off.
     left: Option<u32>,
     operations: u32,
@@ -76,6 +78,19 @@ impl Lossy {
     /// The power goes off after so many more operations.
     pub fn power_off_after(&self, operations: u32) {
         self.medium().left = Some(operations);
+    }
+
+    /// Somebody takes this folder away, with what is in it.
+    pub fn take_away(&self, folder: &str) {
+        let mut medium = self.medium();
+        medium.folders.retain(|known| known != folder);
+        medium.volatile.retain(|path, _| folder_of(path) != folder);
+        medium.durable.retain(|path, _| folder_of(path) != folder);
+    }
+
+    /// The disk fails to sync this folder from now on, or again does not fail.
+    pub fn fail_sync(&self, folder: Option<&str>) {
+        self.medium().failing_sync = folder.map(str::to_owned);
     }
 
     /// Operations so far.
@@ -151,6 +166,10 @@ impl Storage for Lossy {
         if !self.medium().volatile.contains_key(from) {
             return Err(io::ErrorKind::NotFound.into());
         }
+        let folder = folder_of(to);
+        if !folder.is_empty() && !self.medium().folders.iter().any(|known| known == folder) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         self.change(Change::Rename(from.to_owned(), to.to_owned()))
     }
 
@@ -166,9 +185,17 @@ impl Storage for Lossy {
         Ok(())
     }
 
-    fn sync_folder(&mut self, path: &str) -> io::Result<()> {
-        self.step()?;
+    fn sync_folder(&mut self, path: &str) -> Result<(), SyncError> {
+        self.step().map_err(SyncError::Failed)?;
         let mut medium = self.medium();
+        if !path.is_empty() && !medium.folders.iter().any(|folder| folder == path) {
+            return Err(SyncError::NotReached(io::ErrorKind::NotFound.into()));
+        }
+        if medium.failing_sync.as_deref() == Some(path) {
+            // As a kernel does: what was not written is dropped, and the next sync finds nothing to do.
+            medium.changes.retain(|change| !change.is_of(path));
+            return Err(SyncError::Failed(io::Error::other("the disk failed")));
+        }
         let changes = std::mem::take(&mut medium.changes);
         let (synced, rest): (Vec<Change>, Vec<Change>) =
             changes.into_iter().partition(|change| change.is_of(path));

@@ -6,6 +6,7 @@ use handfast_proto::ids::StoreId;
 use super::lossy::Lossy;
 use super::{PREPARED, branch, seen};
 use crate::resource::{Completion, Decision, ScanPhase, Vote};
+use crate::resources::files::first_failure::FirstFailure;
 use crate::resources::files::tree::Tree;
 use crate::resources::files::{FilesOperation, FilesOptions, reader};
 
@@ -14,7 +15,8 @@ const PATHS: [&str; 3] = ["a", "sub/b", "other/c"];
 const SELECTIONS: u32 = 256;
 
 fn open(disk: &Lossy) -> Tree<Lossy> {
-    Tree::open(disk.clone(), FilesOptions::new("/"), StoreId(1)).unwrap()
+    let options = FilesOptions::new("/");
+    Tree::open(disk.clone(), options, StoreId(1), FirstFailure::default()).unwrap()
 }
 
 fn write(content: &str) -> FilesOperation {
@@ -208,7 +210,8 @@ fn a_second_power_loss_during_recovery_changes_nothing() {
             let recovering = image.after_power_loss(0);
             let at_once = read(&recovering, "before");
             recovering.power_off_after(second);
-            let _ = Tree::open(recovering.clone(), FilesOptions::new("/"), StoreId(1));
+            let options = FilesOptions::new("/");
+            let _ = Tree::open(recovering.clone(), options, StoreId(1), FirstFailure::default());
             for kept in [0, u32::MAX, 0b1010_1010, 0b0101_0101] {
                 let when = format!("off after {off_after}, {said:?}, again after {second}, kept {kept:b}");
                 let twice = recovering.after_power_loss(kept);
