@@ -138,7 +138,9 @@ impl TccResource {
 
     async fn find(&self, branch: BranchKey) -> Result<Option<BranchState>, ResourceError> {
         let open = self.0.open.lock().await;
-        Ok(open.as_ref().ok_or_else(not_open)?.promises.find(branch).cloned())
+        let promises = &open.as_ref().ok_or_else(not_open)?.promises;
+        let found = promises.find(branch).map_err(|error| of_journal(&error))?;
+        Ok(found.cloned())
     }
 
     fn was_tried(&self, branch: BranchKey) -> bool {
@@ -303,7 +305,7 @@ impl Resource for TccResource {
         let opened = tokio::spawn(async move {
             let mut open = inner.open.lock().await;
             if let Some(open) = open.as_ref() {
-                return Ok(open.promises.identity());
+                return open.promises.identity().map_err(|error| of_journal(&error));
             }
             let caller = Arc::new(Caller::new(&inner.options)?);
             let directory = &inner.options.data_dir;
@@ -315,7 +317,7 @@ impl Resource for TccResource {
             })?;
             let promises = Promises::open(disk, JournalOptions::default());
             let promises = promises.await.map_err(|error| of_journal(&error))?;
-            let identity = promises.identity();
+            let identity = promises.identity().map_err(|error| of_journal(&error))?;
             *open = Some(Open { promises, caller });
             Ok(identity)
         });
@@ -326,7 +328,8 @@ impl Resource for TccResource {
 
     async fn seen(&self) -> Result<Vec<SeenLog>, ResourceError> {
         let open = self.0.open.lock().await;
-        Ok(open.as_ref().ok_or_else(not_open)?.promises.seen())
+        let promises = &open.as_ref().ok_or_else(not_open)?.promises;
+        promises.seen().map_err(|error| of_journal(&error))
     }
 
     async fn prepare(&self, branch: BranchKey, work: Work, seen: SeenLog, timeout: Duration) -> Vote {
@@ -363,7 +366,8 @@ impl Resource for TccResource {
 
     async fn scan(&self) -> Result<Vec<ScanLine>, ResourceError> {
         let open = self.0.open.lock().await;
-        Ok(open.as_ref().ok_or_else(not_open)?.promises.lines())
+        let promises = &open.as_ref().ok_or_else(not_open)?.promises;
+        promises.lines().map_err(|error| of_journal(&error))
     }
 
     async fn forget(&self, branches: &[BranchKey]) -> Result<(), ResourceError> {

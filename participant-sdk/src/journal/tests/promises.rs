@@ -1,0 +1,72 @@
+//! The journal of a resource with calls of its own.
+
+use super::*;
+use crate::journal::branches::BranchState;
+use crate::journal::promises::Promises;
+
+async fn open(disk: &MemDisk) -> Promises<MemDisk> {
+    let options = JournalOptions {
+        segment_bytes: 16 << 10,
+        buffer_bytes: 8 << 10,
+        ..JournalOptions::default()
+    };
+    Promises::open(disk.clone(), options).await.unwrap()
+}
+
+fn prepared(number: u32) -> Record {
+    Record::Prepared {
+        branch: branch(number),
+        seen: seen(1),
+        operation: Bytes::from_static(b"room"),
+    }
+}
+
+fn committed(number: u32) -> Record {
+    Record::Committed {
+        branch: branch(number),
+        seen: seen(2),
+    }
+}
+
+#[tokio::test]
+async fn a_marker_that_is_not_durable_is_none_and_a_broken_disk_is_final() {
+    let disk = MemDisk::new();
+    let mut promises = open(&disk).await;
+    assert!(promises.note(prepared(1)).await.unwrap());
+    disk.set_broken(true);
+    assert!(promises.note(committed(1)).await.is_err());
+    disk.set_broken(false);
+
+    // Whoever asks again is told nothing of the branch, whatever the disk does by now.
+    for error in [
+        promises.find(branch(1)).map(drop).unwrap_err(),
+        promises.identity().map(drop).unwrap_err(),
+        promises.seen().map(drop).unwrap_err(),
+        promises.lines().map(drop).unwrap_err(),
+        promises.note(committed(1)).await.map(drop).unwrap_err(),
+        promises.forget(branch(1)).unwrap_err(),
+    ] {
+        assert!(
+            error.to_string().contains("check the disk, then start again"),
+            "{error}"
+        );
+    }
+    drop(promises);
+    let promises = open(&disk.crash_image()).await;
+    let found = promises.find(branch(1)).unwrap();
+    assert!(matches!(found, Some(BranchState::Prepared { .. })), "{found:?}");
+}
+
+#[tokio::test]
+async fn what_is_not_durable_yet_is_not_found() {
+    let disk = MemDisk::new();
+    let mut promises = open(&disk).await;
+    promises.note(prepared(1)).await.unwrap();
+    disk.hold_syncs();
+    {
+        let noting = std::pin::pin!(promises.note(committed(1)));
+        assert!(futures_util::poll!(noting).is_pending());
+    }
+    let found = promises.find(branch(1)).unwrap();
+    assert!(matches!(found, Some(BranchState::Prepared { .. })), "{found:?}");
+}
