@@ -70,8 +70,12 @@ impl<D: Disk> Promises<D> {
         Ok(self.0.state.branches.get(&branch))
     }
 
-    pub fn lines(&self) -> Result<Vec<ScanLine>, JournalError> {
+    /// What there is, and with each look another try to reserve the space that was not there.
+    pub async fn lines(&mut self) -> Result<Vec<ScanLine>, JournalError> {
         self.sound()?;
+        if self.0.log.space() == Space::Low {
+            self.0.log.replenished().await?;
+        }
         Ok(self.0.state.lines())
     }
 

@@ -365,9 +365,9 @@ impl Resource for TccResource {
     }
 
     async fn scan(&self) -> Result<Vec<ScanLine>, ResourceError> {
-        let open = self.0.open.lock().await;
-        let promises = &open.as_ref().ok_or_else(not_open)?.promises;
-        promises.lines().map_err(|error| of_journal(&error))
+        let mut open = self.0.open.lock().await;
+        let promises = &mut open.as_mut().ok_or_else(not_open)?.promises;
+        promises.lines().await.map_err(|error| of_journal(&error))
     }
 
     async fn forget(&self, branches: &[BranchKey]) -> Result<(), ResourceError> {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::journal::branches::BranchState;
 use crate::journal::promises::Promises;
+use crate::resource::ScanPhase;
 
 async fn open(disk: &MemDisk) -> Promises<MemDisk> {
     let options = JournalOptions {
@@ -42,7 +43,7 @@ async fn a_marker_that_is_not_durable_is_none_and_a_broken_disk_is_final() {
         promises.find(branch(1)).map(drop).unwrap_err(),
         promises.identity().map(drop).unwrap_err(),
         promises.seen().map(drop).unwrap_err(),
-        promises.lines().map(drop).unwrap_err(),
+        promises.lines().await.map(drop).unwrap_err(),
         promises.note(committed(1)).await.map(drop).unwrap_err(),
         promises.forget(branch(1)).unwrap_err(),
     ] {
@@ -69,4 +70,26 @@ async fn what_is_not_durable_yet_is_not_found() {
     }
     let found = promises.find(branch(1)).unwrap();
     assert!(matches!(found, Some(BranchState::Prepared { .. })), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_new_work_until_a_scan_finds_space_again() {
+    let disk = MemDisk::new();
+    let mut promises = open(&disk).await;
+    disk.set_full(true);
+    let mut number = 0;
+    while promises.has_room().is_ok() {
+        number += 1;
+        assert!(number < 2_000, "the disk is full, and two segments are not");
+        assert!(promises.note(prepared(number)).await.unwrap());
+    }
+    assert_eq!(promises.has_room().unwrap_err().reason, "STORE_FULL");
+    assert_eq!(promises.lines().await.unwrap().len(), number as usize);
+    assert_eq!(promises.has_room().unwrap_err().reason, "STORE_FULL");
+    assert!(promises.note(committed(1)).await.unwrap(), "decisions still fit");
+    disk.set_full(false);
+    let lines = promises.lines().await.unwrap();
+    assert_eq!(promises.has_room(), Ok(()));
+    let markers = lines.iter().filter(|line| line.phase == ScanPhase::Committed);
+    assert_eq!(markers.count(), 1);
 }
