@@ -8,6 +8,7 @@ use bytes::Bytes;
 use handfast_wal::{Disk, Space};
 
 use super::branches::BranchState;
+use super::checkpoint::Replay;
 use super::record::Record;
 use super::{Journal, JournalError, JournalOptions};
 use crate::resource::{
@@ -44,7 +45,8 @@ pub(crate) struct Promises<D: Disk>(Journal<Stateless, D>);
 impl<D: Disk> Promises<D> {
     /// Opens the journal on this disk, or makes one.
     pub async fn open(disk: D, options: JournalOptions) -> Result<Self, JournalError> {
-        Ok(Promises(Journal::open(Stateless, disk, options).await?))
+        let replay = Replay::new(Stateless).carried_out_elsewhere();
+        Ok(Promises(Journal::replayed(replay, disk, options).await?))
     }
 
     /// The first error of the disk is final.
@@ -97,7 +99,7 @@ impl<D: Disk> Promises<D> {
     pub async fn note(&mut self, record: Record) -> Result<bool, JournalError> {
         let fits = match &record {
             Record::Prepared { branch, .. } => self.find(*branch)?.is_none(),
-            Record::Committed { branch, .. } => {
+            Record::Committed { branch, .. } | Record::Deviated { branch, .. } => {
                 matches!(self.find(*branch)?, Some(BranchState::Prepared { .. }))
             }
             Record::Aborted { branch, .. } => {
@@ -118,7 +120,7 @@ impl<D: Disk> Promises<D> {
         Ok(true)
     }
 
-    /// Markers and fences go; lost with a crash, the next scan brings the question again.
+    /// Markers, fences and evidence go; lost with a crash, the next scan brings the question again.
     pub fn forget(&mut self, branch: BranchKey) -> Result<(), JournalError> {
         if matches!(self.find(branch)?, Some(BranchState::Prepared { .. }) | None) {
             return Ok(());

@@ -3,6 +3,7 @@
 use super::*;
 use crate::journal::branches::BranchState;
 use crate::journal::promises::Promises;
+use crate::journal::record::Deviation;
 use crate::resource::ScanPhase;
 
 async fn open(disk: &MemDisk) -> Promises<MemDisk> {
@@ -92,4 +93,61 @@ async fn a_full_disk_refuses_new_work_until_a_scan_finds_space_again() {
     assert_eq!(promises.has_room(), Ok(()));
     let markers = lines.iter().filter(|line| line.phase == ScanPhase::Committed);
     assert_eq!(markers.count(), 1);
+}
+
+fn deviated(number: u32) -> Record {
+    Record::Deviated {
+        branch: branch(number),
+        seen: seen(2),
+        deviation: Deviation::UnknownCommit,
+        evidence: "no such booking".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn evidence_outlives_crashes_and_checkpoints_and_goes_on_forget() {
+    let disk = MemDisk::new();
+    let options = JournalOptions {
+        segment_bytes: 16 << 10,
+        buffer_bytes: 8 << 10,
+        checkpoint_bytes: 1,
+        ..JournalOptions::default()
+    };
+    let mut promises = Promises::open(disk.clone(), options).await.unwrap();
+    assert!(!promises.note(deviated(1)).await.unwrap(), "nothing was promised");
+    assert!(promises.note(prepared(1)).await.unwrap());
+    assert!(promises.note(deviated(1)).await.unwrap());
+    assert!(!promises.note(deviated(1)).await.unwrap(), "once");
+    assert!(!promises.note(committed(1)).await.unwrap(), "it has ended");
+    assert!(promises.note(prepared(2)).await.unwrap());
+    drop(promises);
+
+    let disk = disk.crash_image();
+    let mut promises = open(&disk).await;
+    let found = promises.find(branch(1)).unwrap().cloned();
+    assert!(
+        matches!(&found, Some(BranchState::Deviated { deviation: Deviation::UnknownCommit, evidence, .. })
+            if evidence == "no such booking"),
+        "{found:?}"
+    );
+    assert_eq!(promises.lines().await.unwrap()[0].phase, ScanPhase::Marker);
+    promises.forget(branch(1)).unwrap();
+    assert!(
+        promises.note(committed(2)).await.unwrap(),
+        "what was forgotten rides along"
+    );
+    drop(promises);
+    assert!(open(&disk.crash_image()).await.find(branch(1)).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_service_whose_state_is_the_journal_takes_no_deviation() {
+    let disk = MemDisk::new();
+    let mut promises = open(&disk).await;
+    promises.note(prepared(1)).await.unwrap();
+    promises.note(deviated(1)).await.unwrap();
+    drop(promises);
+    let opened = Journal::open(Tally::default(), disk, JournalOptions::default()).await;
+    let error = opened.map(drop).unwrap_err().to_string();
+    assert!(error.contains("otherwise than was decided"), "{error}");
 }
