@@ -125,11 +125,19 @@ impl<S: Staged, D: Disk> Journal<S, D> {
     /// # Errors
     /// Another process holds it, or it does not check out. Nothing was changed.
     pub async fn open(staged: S, disk: D, options: JournalOptions) -> Result<Self, JournalError> {
+        Self::replayed(checkpoint::Replay::new(staged), disk, options).await
+    }
+
+    /// The same with a fold that is empty yet.
+    async fn replayed(
+        mut replay: checkpoint::Replay<S>,
+        disk: D,
+        options: JournalOptions,
+    ) -> Result<Self, JournalError> {
         let log_options = Options {
             segment_bytes: options.segment_bytes,
             buffer_bytes: options.buffer_bytes,
         };
-        let mut replay = checkpoint::Replay::new(staged);
         let opened = Log::open(disk.clone(), log_options.clone(), |entry| replay.take(entry)).await;
         let Opened { log, .. } = match opened {
             Ok(opened) => opened,

@@ -220,6 +220,24 @@ impl<D: Disk> GroupCommit<D> {
         }
     }
 
+    /// Tries again to reserve the next segment, if there was no space for it, and waits for how that came out: for callers
+    /// that [flush](GroupCommit::flush) and drive nothing in between. May be dropped and called again at any time.
+    ///
+    /// # Errors
+    /// The first error of the disk, which has latched: stop the process. A disk that is still full is none.
+    pub async fn replenished(&mut self) -> Result<Space> {
+        self.replenish();
+        std::future::poll_fn(|context| {
+            self.latch.check()?;
+            self.poll_reserve(context)?;
+            match self.reserve {
+                Reserve::Making(_) => Poll::Pending,
+                _ => Poll::Ready(Ok(self.space)),
+            }
+        })
+        .await
+    }
+
     /// Whether the next segment is reserved.
     pub fn space(&self) -> Space {
         self.space

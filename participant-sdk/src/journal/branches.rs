@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use handfast_proto::ids::{Generation, LogId, StoreId};
 
-use super::record::Record;
+use super::record::{Deviation, Record};
 use crate::resource::{BranchKey, Refusal, Reservation, ScanLine, ScanPhase, SeenLog, Staged};
 
 /// What is known of a branch; `at` is the record that says so, 0 if it came with a checkpoint.
@@ -13,6 +13,7 @@ use crate::resource::{BranchKey, Refusal, Reservation, ScanLine, ScanPhase, Seen
 /// ```text
 ///   (unknown) ── Prepared ──► Prepared ── Committed ──► Committed ── Forgotten ──► (unknown)
 ///       │                        └─────── Aborted ────► Aborted ──── Forgotten ──► (unknown)
+///       │                        └─────── Deviated ───► Deviated ─── Forgotten ──► (unknown)
 ///       ├───────── Aborted ────────────────────────────────▲
 ///       └───────── CommittedAtOnce ──► Committed
 /// ```
@@ -37,6 +38,15 @@ pub enum BranchState {
         /// The record.
         at: u64,
     },
+    /// Ended, and not as was decided. The evidence.
+    Deviated {
+        /// The record.
+        at: u64,
+        /// How it ended.
+        deviation: Deviation,
+        /// What the store said.
+        evidence: String,
+    },
 }
 
 /// The service and everything that the journal knows beside it.
@@ -46,6 +56,8 @@ pub(crate) struct State<S> {
     pub branches: BTreeMap<BranchKey, BranchState>,
     pub seen: BTreeMap<LogId, SeenLog>,
     pub store: Option<(StoreId, Generation)>,
+    /// Whether branches are carried out outside of the journal, and so can end otherwise than it says.
+    pub carried_out_elsewhere: bool,
     prepared: usize,
     /// Promises noted so far.
     promises: u64,
@@ -58,6 +70,7 @@ impl<S: Staged> State<S> {
             branches: BTreeMap::new(),
             seen: BTreeMap::new(),
             store: None,
+            carried_out_elsewhere: false,
             prepared: 0,
             promises: 0,
         }
@@ -109,6 +122,32 @@ impl<S: Staged> State<S> {
                     }
                     None => {}
                     found => return Err(format!("{branch} was aborted and was {found:?}")),
+                }
+            }
+            Record::Deviated { branch, .. } if !self.carried_out_elsewhere => {
+                return Err(format!(
+                    "{branch} ended otherwise than was decided, which it cannot where the journal is all there is"
+                ));
+            }
+            Record::Deviated {
+                branch,
+                seen,
+                deviation,
+                evidence,
+            } => {
+                self.witness(seen);
+                let deviated = BranchState::Deviated {
+                    at,
+                    deviation,
+                    evidence,
+                };
+                match self.branches.insert(branch, deviated) {
+                    Some(BranchState::Prepared { operation, .. }) => {
+                        self.prepared -= 1;
+                        self.staged.release(branch, &operation);
+                    }
+                    None if at == 0 => {}
+                    found => return Err(format!("{branch} deviated and was {found:?}")),
                 }
             }
             Record::Forgotten { branch } => {
@@ -173,7 +212,7 @@ impl<S: Staged> State<S> {
         let phase = |state: &BranchState| match state {
             BranchState::Prepared { .. } => ScanPhase::Prepared,
             BranchState::Committed { .. } => ScanPhase::Committed,
-            BranchState::Aborted { .. } => ScanPhase::Marker,
+            BranchState::Aborted { .. } | BranchState::Deviated { .. } => ScanPhase::Marker,
         };
         self.branches
             .iter()
@@ -216,6 +255,20 @@ impl<S: Staged> State<S> {
                 }
                 BranchState::Committed { .. } => records.push(Record::Committed { branch, seen }.encode()),
                 BranchState::Aborted { .. } => records.push(Record::Aborted { branch, seen }.encode()),
+                BranchState::Deviated {
+                    deviation, evidence, ..
+                } => {
+                    let (deviation, evidence) = (*deviation, evidence.clone());
+                    records.push(
+                        Record::Deviated {
+                            branch,
+                            seen,
+                            deviation,
+                            evidence,
+                        }
+                        .encode(),
+                    );
+                }
             }
         }
         promises.sort_by_key(|(number, _)| *number);

@@ -119,6 +119,13 @@ impl<S: Staged> Replay<S> {
         }
     }
 
+    /// For a journal of branches that are carried out outside of it.
+    #[cfg(feature = "tcc")]
+    pub fn carried_out_elsewhere(mut self) -> Self {
+        self.state.carried_out_elsewhere = true;
+        self
+    }
+
     pub fn take(&mut self, entry: Entry<'_>) {
         let (at, record) = match entry {
             Entry::Checkpoint { through, record } => {
@@ -184,7 +191,8 @@ pub async fn inspect<S: Staged, D: Disk>(staged: S, disk: &D) -> Result<Inspecte
         match known {
             BranchState::Prepared { .. } => inspected.prepared.push(branch),
             BranchState::Committed { .. } => inspected.markers.push(branch),
-            BranchState::Aborted { .. } => inspected.fences.push(branch),
+            // The fold of a service whose state is the journal takes no deviation.
+            BranchState::Aborted { .. } | BranchState::Deviated { .. } => inspected.fences.push(branch),
         }
     }
     Ok(inspected)

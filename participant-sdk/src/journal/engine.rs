@@ -76,7 +76,10 @@ impl<S: Staged, D: Disk> Engine for Journal<S, D> {
     fn resolve(&mut self, branch: BranchKey, seen: SeenLog, outbox: &mut Outbox) {
         let found = match self.state.branches.get(&branch) {
             Some(BranchState::Committed { .. }) => Decision::Commit,
-            Some(BranchState::Prepared { .. } | BranchState::Aborted { .. }) | None => Decision::Abort,
+            Some(
+                BranchState::Prepared { .. } | BranchState::Aborted { .. } | BranchState::Deviated { .. },
+            )
+            | None => Decision::Abort,
         };
         self.decide(branch, found, seen, outbox);
     }
@@ -157,7 +160,9 @@ impl<S: Staged, D: Disk> Journal<S, D> {
                 return Some((Lsn(*at), Vote::Prepared { prepared_for: None }));
             }
             Some(BranchState::Committed { at }) if delegated => return Some((Lsn(*at), Vote::Committed)),
-            Some(BranchState::Committed { .. } | BranchState::Aborted { .. }) => {
+            Some(
+                BranchState::Committed { .. } | BranchState::Aborted { .. } | BranchState::Deviated { .. },
+            ) => {
                 let refusal = Refusal::permanent("FENCED", "the branch was decided already");
                 return Some((Lsn::ZERO, Vote::Refused(refusal)));
             }
@@ -269,6 +274,16 @@ impl<S: Staged, D: Disk> Journal<S, D> {
             (Some(BranchState::Aborted { .. }), Decision::Commit) => {
                 let evidence = "the journal holds a fence: the branch was aborted".to_owned();
                 return Ok((Lsn::ZERO, Completion::Contrary(evidence)));
+            }
+            (
+                Some(BranchState::Deviated {
+                    at,
+                    deviation,
+                    evidence,
+                }),
+                decision,
+            ) => {
+                return Ok((Lsn(*at), deviation.completion(decision, evidence)));
             }
             (None, Decision::Commit) => {
                 let evidence = "the journal holds neither the prepared branch nor a marker of it".to_owned();

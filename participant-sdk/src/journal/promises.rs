@@ -1,10 +1,14 @@
 //! The journal for a resource that has calls to make between its records, and so cannot be a [`Staged`] service: the same
 //! records, the same fold, one record at a time.
+//!
+//! Nothing else gates what is said of a branch, so a record counts here only when it is durable. Once the log has failed, what
+//! is on the disk is not known, and nothing is answered any more: the next start finds out.
 
 use bytes::Bytes;
 use handfast_wal::{Disk, Space};
 
 use super::branches::BranchState;
+use super::checkpoint::Replay;
 use super::record::Record;
 use super::{Journal, JournalError, JournalOptions};
 use crate::resource::{
@@ -41,23 +45,40 @@ pub(crate) struct Promises<D: Disk>(Journal<Stateless, D>);
 impl<D: Disk> Promises<D> {
     /// Opens the journal on this disk, or makes one.
     pub async fn open(disk: D, options: JournalOptions) -> Result<Self, JournalError> {
-        Ok(Promises(Journal::open(Stateless, disk, options).await?))
+        let replay = Replay::new(Stateless).carried_out_elsewhere();
+        Ok(Promises(Journal::replayed(replay, disk, options).await?))
     }
 
-    pub fn identity(&self) -> StoreIdentity {
-        self.0.identity
+    /// The first error of the disk is final.
+    fn sound(&self) -> Result<(), JournalError> {
+        match self.0.log.failure() {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
     }
 
-    pub fn seen(&self) -> Vec<SeenLog> {
-        self.0.state.seen.values().copied().collect()
+    pub fn identity(&self) -> Result<StoreIdentity, JournalError> {
+        self.sound()?;
+        Ok(self.0.identity)
     }
 
-    pub fn find(&self, branch: BranchKey) -> Option<&BranchState> {
-        self.0.state.branches.get(&branch)
+    pub fn seen(&self) -> Result<Vec<SeenLog>, JournalError> {
+        self.sound()?;
+        Ok(self.0.state.seen.values().copied().collect())
     }
 
-    pub fn lines(&self) -> Vec<ScanLine> {
-        self.0.state.lines()
+    pub fn find(&self, branch: BranchKey) -> Result<Option<&BranchState>, JournalError> {
+        self.sound()?;
+        Ok(self.0.state.branches.get(&branch))
+    }
+
+    /// What there is, and with each look another try to reserve the space that was not there.
+    pub async fn lines(&mut self) -> Result<Vec<ScanLine>, JournalError> {
+        self.sound()?;
+        if self.0.log.space() == Space::Low {
+            self.0.log.replenished().await?;
+        }
+        Ok(self.0.state.lines())
     }
 
     /// Whether one more branch may begin.
@@ -74,15 +95,15 @@ impl<D: Disk> Promises<D> {
     }
 
     /// Writes a record down, and returns once it is durable; `false` if it does not fit what became of the branch meanwhile, and
-    /// nothing was written.
+    /// nothing was written. To be run to its end: a record that was handed over and not waited for is on the disk and not here.
     pub async fn note(&mut self, record: Record) -> Result<bool, JournalError> {
         let fits = match &record {
-            Record::Prepared { branch, .. } => self.find(*branch).is_none(),
-            Record::Committed { branch, .. } => {
-                matches!(self.find(*branch), Some(BranchState::Prepared { .. }))
+            Record::Prepared { branch, .. } => self.find(*branch)?.is_none(),
+            Record::Committed { branch, .. } | Record::Deviated { branch, .. } => {
+                matches!(self.find(*branch)?, Some(BranchState::Prepared { .. }))
             }
             Record::Aborted { branch, .. } => {
-                matches!(self.find(*branch), Some(BranchState::Prepared { .. }) | None)
+                matches!(self.find(*branch)?, Some(BranchState::Prepared { .. }) | None)
             }
             // What is outside of this journal cannot be promised and kept in one record.
             Record::CommittedAtOnce { .. } => false,
@@ -92,16 +113,16 @@ impl<D: Disk> Promises<D> {
             return Ok(false);
         }
         let lsn = self.0.append(&record)?;
+        self.0.log.flush().await?;
         let folded = self.0.state.fold(lsn.0, record);
         folded.map_err(|message| JournalError::Damaged { at: lsn.0, message })?;
-        self.0.log.flush().await?;
         self.checkpoint_if_due().await?;
         Ok(true)
     }
 
-    /// Markers and fences go; lost with a crash, the next scan brings the question again.
+    /// Markers, fences and evidence go; lost with a crash, the next scan brings the question again.
     pub fn forget(&mut self, branch: BranchKey) -> Result<(), JournalError> {
-        if matches!(self.find(branch), Some(BranchState::Prepared { .. }) | None) {
+        if matches!(self.find(branch)?, Some(BranchState::Prepared { .. }) | None) {
             return Ok(());
         }
         self.0.append(&Record::Forgotten { branch })?;

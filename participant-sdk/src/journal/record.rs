@@ -9,6 +9,7 @@
 //!   6 Seen       log 16 · epoch 4 · lsn 8                    in checkpoints only
 //!   7 State      a record of the service, to the end         in checkpoints only
 //!   8 CommittedAtOnce   branch · seen · operation, to the end
+//!   9 Deviated   branch · seen · how 1 · evidence, UTF-8, to the end
 //!
 //!   branch = log 16 · transaction 16 · branch 4              seen = epoch 4 · lsn 8, of the same log
 //! ```
@@ -18,7 +19,7 @@
 use bytes::Bytes;
 use handfast_proto::ids::{BranchId, Epoch, Generation, LogId, StoreId, TransactionId};
 
-use crate::resource::{BranchKey, SeenLog};
+use crate::resource::{BranchKey, Completion, Decision, SeenLog};
 
 const STORE: u8 = 1;
 const PREPARED: u8 = 2;
@@ -28,6 +29,40 @@ const FORGOTTEN: u8 = 5;
 const SEEN: u8 = 6;
 const STATE: u8 = 7;
 const COMMITTED_AT_ONCE: u8 = 8;
+const DEVIATED: u8 = 9;
+
+/// How the end of a branch differs from its decision, as far as that is known. The numbers are those of the records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Deviation {
+    /// It was to commit, and nobody can tell what became of it.
+    UnknownCommit = 1,
+    /// It was to commit, and it has not.
+    RefusedCommit = 2,
+    /// It was to abort, and it has not.
+    RefusedAbort = 3,
+}
+
+impl Deviation {
+    /// What a completion that is not "done" says of this decision; `None` for those that are not written down.
+    pub fn of(decision: Decision, completion: &Completion) -> Option<(Self, &str)> {
+        match (decision, completion) {
+            (Decision::Commit, Completion::Hazard(evidence)) => Some((Deviation::UnknownCommit, evidence)),
+            (Decision::Commit, Completion::Contrary(evidence)) => Some((Deviation::RefusedCommit, evidence)),
+            (Decision::Abort, Completion::Contrary(evidence)) => Some((Deviation::RefusedAbort, evidence)),
+            (Decision::Abort, Completion::Hazard(_)) | (_, Completion::Done) => None,
+        }
+    }
+
+    /// What is said when the decision comes again. Of the other decision, nothing more is known than the evidence.
+    pub fn completion(self, decision: Decision, evidence: &str) -> Completion {
+        match (self, decision) {
+            (Deviation::RefusedCommit, Decision::Commit) | (Deviation::RefusedAbort, Decision::Abort) => {
+                Completion::Contrary(evidence.to_owned())
+            }
+            _ => Completion::Hazard(evidence.to_owned()),
+        }
+    }
+}
 
 /// A record of the journal.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -70,6 +105,18 @@ pub enum Record {
         branch: BranchKey,
         /// What its coordinator's log was.
         seen: SeenLog,
+    },
+    /// The branch ended, and not as was decided; says so until it is forgotten. Only in the journals of resources that keep
+    /// what they do outside of their journal.
+    Deviated {
+        /// Which one.
+        branch: BranchKey,
+        /// What its coordinator's log was.
+        seen: SeenLog,
+        /// How it ended.
+        deviation: Deviation,
+        /// What the store said.
+        evidence: String,
     },
     /// Nobody will ask about the branch again.
     Forgotten {
@@ -117,6 +164,17 @@ impl Record {
             Record::Aborted { branch, seen } => {
                 put_branch(&mut bytes, ABORTED, branch);
                 put_seen(&mut bytes, seen);
+            }
+            Record::Deviated {
+                branch,
+                seen,
+                deviation,
+                evidence,
+            } => {
+                put_branch(&mut bytes, DEVIATED, branch);
+                put_seen(&mut bytes, seen);
+                bytes.push(*deviation as u8);
+                bytes.extend_from_slice(evidence.as_bytes());
             }
             Record::Forgotten { branch } => put_branch(&mut bytes, FORGOTTEN, branch),
             Record::Seen(seen) => {
@@ -171,6 +229,15 @@ impl Record {
                 Record::Aborted {
                     branch,
                     seen: rest.seen(branch.log)?,
+                }
+            }
+            DEVIATED => {
+                let branch = rest.branch()?;
+                Record::Deviated {
+                    branch,
+                    seen: rest.seen(branch.log)?,
+                    deviation: rest.deviation()?,
+                    evidence: String::from_utf8(rest.all().into()).map_err(|error| error.to_string())?,
                 }
             }
             FORGOTTEN => Record::Forgotten {
@@ -239,6 +306,19 @@ impl Rest<'_> {
             epoch: Epoch(self.u32()?),
             lsn: self.u64()?,
         })
+    }
+
+    fn deviation(&mut self) -> Result<Deviation, String> {
+        let known = [
+            Deviation::UnknownCommit,
+            Deviation::RefusedCommit,
+            Deviation::RefusedAbort,
+        ];
+        let [number] = self.array()?;
+        known
+            .into_iter()
+            .find(|deviation| *deviation as u8 == number)
+            .ok_or_else(|| format!("its deviation {number} is unknown"))
     }
 
     fn all(&mut self) -> Bytes {

@@ -1,6 +1,8 @@
 mod crashes;
 mod mem_disk;
 mod one_phase;
+#[cfg(feature = "tcc")]
+mod promises;
 mod records;
 mod table;
 

@@ -12,6 +12,9 @@
 //! it. A cancel that finds no branch leaves a fence there, and a try that comes later is refused. The store is the journal:
 //! the resource is attached, one process at a time.
 //!
+//! A confirm or cancel that the service answers with "no" or "I know of none" ends the branch as well, otherwise than was
+//! decided: the evidence is written down and given again until Forget.
+//!
 //! A try that was not answered is unknown, never failed: it is cancelled, at once or by the next scan.
 //!
 //! What must never live here: a loop that waits for the service. Whatever was not answered is asked again by the coordinator.
@@ -33,7 +36,7 @@ pub use options::{DEFAULT_RESPONSE_BYTES, DEFAULT_TIMEOUT, TccOptions};
 use crate::failpoint;
 use crate::journal::branches::BranchState;
 use crate::journal::promises::Promises;
-use crate::journal::record::Record;
+use crate::journal::record::{Deviation, Record};
 use crate::journal::{JournalError, JournalOptions};
 use crate::resource::{
     BranchKey, Completion, Decision, Refusal, Resource, ResourceError, ScanLine, SeenLog, StoreIdentity,
@@ -44,6 +47,8 @@ use call::{Answer, Caller, Step};
 
 /// How long looking whether somebody listens may take.
 const CHECK_LIMIT: Duration = Duration::from_secs(5);
+/// The most bytes of a service's words that are kept as evidence.
+const EVIDENCE_BYTES: usize = 1_024;
 
 /// A service that takes part through three calls. A clone is another handle on the same service.
 #[derive(Clone)]
@@ -138,7 +143,9 @@ impl TccResource {
 
     async fn find(&self, branch: BranchKey) -> Result<Option<BranchState>, ResourceError> {
         let open = self.0.open.lock().await;
-        Ok(open.as_ref().ok_or_else(not_open)?.promises.find(branch).cloned())
+        let promises = &open.as_ref().ok_or_else(not_open)?.promises;
+        let found = promises.find(branch).map_err(|error| of_journal(&error))?;
+        Ok(found.cloned())
     }
 
     fn was_tried(&self, branch: BranchKey) -> bool {
@@ -166,7 +173,9 @@ impl TccResource {
                 let message = "an earlier try of the branch was not answered; it is cancelled";
                 return Err(Refusal::retryable("TRY_UNKNOWN", message));
             }
-            Some(BranchState::Committed { .. } | BranchState::Aborted { .. }) => {
+            Some(
+                BranchState::Committed { .. } | BranchState::Aborted { .. } | BranchState::Deviated { .. },
+            ) => {
                 return Err(ended(branch));
             }
             None => {}
@@ -265,6 +274,29 @@ impl TccResource {
         }
     }
 
+    /// Leaves the evidence that the branch ended otherwise than was decided. Not for the cancel of an unanswered try: nothing was
+    /// decided there, and the branch stays listed until the coordinator has.
+    async fn deviated(
+        &self,
+        branch: BranchKey,
+        seen: SeenLog,
+        decision: Decision,
+        deviation: Deviation,
+        evidence: String,
+    ) -> Result<Completion, ResourceError> {
+        tracing::error!(%branch, ?decision, %evidence, "a branch ended otherwise than was decided; a person must look");
+        let record = Record::Deviated {
+            branch,
+            seen,
+            deviation,
+            evidence: evidence.clone(),
+        };
+        match self.end(branch, decision, record).await? {
+            Completion::Done => Ok(deviation.completion(decision, &evidence)),
+            found => Ok(found),
+        }
+    }
+
     /// Leaves the marker or the fence. Two calls may carry the same decision; the second finds what the first has left.
     async fn end(
         &self,
@@ -303,7 +335,7 @@ impl Resource for TccResource {
         let opened = tokio::spawn(async move {
             let mut open = inner.open.lock().await;
             if let Some(open) = open.as_ref() {
-                return Ok(open.promises.identity());
+                return open.promises.identity().map_err(|error| of_journal(&error));
             }
             let caller = Arc::new(Caller::new(&inner.options)?);
             let directory = &inner.options.data_dir;
@@ -315,7 +347,7 @@ impl Resource for TccResource {
             })?;
             let promises = Promises::open(disk, JournalOptions::default());
             let promises = promises.await.map_err(|error| of_journal(&error))?;
-            let identity = promises.identity();
+            let identity = promises.identity().map_err(|error| of_journal(&error))?;
             *open = Some(Open { promises, caller });
             Ok(identity)
         });
@@ -326,7 +358,8 @@ impl Resource for TccResource {
 
     async fn seen(&self) -> Result<Vec<SeenLog>, ResourceError> {
         let open = self.0.open.lock().await;
-        Ok(open.as_ref().ok_or_else(not_open)?.promises.seen())
+        let promises = &open.as_ref().ok_or_else(not_open)?.promises;
+        promises.seen().map_err(|error| of_journal(&error))
     }
 
     async fn prepare(&self, branch: BranchKey, work: Work, seen: SeenLog, timeout: Duration) -> Vote {
@@ -344,9 +377,16 @@ impl Resource for TccResource {
         match (self.find(branch).await?, decision) {
             (Some(BranchState::Prepared { operation, .. }), decision) => {
                 let seen = self.seen_of(branch).await?;
-                match decision {
-                    Decision::Commit => self.confirm(branch, &operation, seen).await,
-                    Decision::Abort => self.cancel(branch, &operation, seen).await,
+                let completion = match decision {
+                    Decision::Commit => self.confirm(branch, &operation, seen).await?,
+                    Decision::Abort => self.cancel(branch, &operation, seen).await?,
+                };
+                match Deviation::of(decision, &completion) {
+                    Some((deviation, evidence)) => {
+                        let evidence = shortened(evidence);
+                        self.deviated(branch, seen, decision, deviation, evidence).await
+                    }
+                    None => Ok(completion),
                 }
             }
             (Some(state), decision) => Ok(outcome(&state, decision)),
@@ -362,8 +402,9 @@ impl Resource for TccResource {
     }
 
     async fn scan(&self) -> Result<Vec<ScanLine>, ResourceError> {
-        let open = self.0.open.lock().await;
-        Ok(open.as_ref().ok_or_else(not_open)?.promises.lines())
+        let mut open = self.0.open.lock().await;
+        let promises = &mut open.as_mut().ok_or_else(not_open)?.promises;
+        promises.lines().await.map_err(|error| of_journal(&error))
     }
 
     async fn forget(&self, branches: &[BranchKey]) -> Result<(), ResourceError> {
@@ -384,8 +425,19 @@ fn outcome(state: &BranchState, decision: Decision) -> Completion {
         | (BranchState::Aborted { .. }, Decision::Abort) => Completion::Done,
         (BranchState::Committed { .. }, Decision::Abort) => contrary("confirmed"),
         (BranchState::Aborted { .. }, Decision::Commit) => contrary("cancelled"),
+        (
+            BranchState::Deviated {
+                deviation, evidence, ..
+            },
+            decision,
+        ) => deviation.completion(decision, evidence),
         (BranchState::Prepared { .. }, _) => contrary("not finished"),
     }
+}
+
+/// Evidence stays in memory until it is forgotten, so there is a bound to it.
+fn shortened(evidence: &str) -> String {
+    evidence[..evidence.floor_char_boundary(EVIDENCE_BYTES)].to_owned()
 }
 
 fn ended(branch: BranchKey) -> Refusal {

@@ -220,6 +220,33 @@ async fn an_abort_rolls_back_open_work_and_fences_it() {
 }
 
 #[tokio::test]
+async fn a_receipt_after_the_abort_gives_its_connection_back() {
+    let bank = Bank::new();
+    let mut options = bank.options();
+    options.interactive_connections = 1;
+    let resource = open(options).await;
+    for too_slow_for_its_prepare in [false, true] {
+        let branch = branch();
+        let joined = timeout(LIMIT, resource.join(branch)).await;
+        let mut work = joined.expect("the one connection is free").unwrap();
+        work.execute(SPEND, &[10.into()]).await.unwrap();
+        if too_slow_for_its_prepare {
+            let prepare = Work::Interactive { operations: 1 };
+            let vote = resource
+                .prepare(branch, prepare, seen(3, 1), Duration::from_millis(200))
+                .await;
+            assert_eq!(refused(vote).reason, "STATEMENTS_RUNNING");
+        } else {
+            let aborted = resource.finish(branch, Decision::Abort).await.unwrap();
+            assert_eq!(aborted, Completion::Done);
+        }
+        work.receipt();
+    }
+    timeout(LIMIT, spend(&resource, branch())).await.unwrap();
+    assert_eq!(bank.balance("alice"), 100);
+}
+
+#[tokio::test]
 async fn an_idle_branch_is_ended_by_the_server_and_its_connection_replaced() {
     let bank = Bank::new();
     let mut options = bank.options();

@@ -103,15 +103,29 @@ impl Bank {
         conn
     }
 
-    /// Waits until so many transactions of this database wait for a lock.
+    /// Waits until so many transactions of this database wait for a lock. InnoDB keeps its table of transactions as it was for
+    /// as long as somebody has looked within the last 100 ms, so all tests of a server look one after the other, with a pause.
     async fn until_blocked(&self, transactions: usize) {
+        const PAUSE: Duration = Duration::from_millis(150);
+        static LOOKING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
         let sql = format!(
             "SELECT COUNT(*) FROM information_schema.INNODB_TRX t \
              JOIN information_schema.PROCESSLIST p ON p.ID = t.trx_mysql_thread_id \
              WHERE p.DB = '{}' AND t.trx_state = 'LOCK WAIT'",
             self.database
         );
-        until(|| self.sql(&sql) == transactions.to_string()).await;
+        let waited = async {
+            loop {
+                let _alone = LOOKING.lock().await;
+                tokio::time::sleep(PAUSE).await;
+                if self.sql(&sql) == transactions.to_string() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(LIMIT, waited)
+            .await
+            .expect("they wait for a lock in time");
     }
 
     /// How many transactions the server holds prepared for this database's store.

@@ -196,6 +196,29 @@ async fn a_branch_that_writes_what_cannot_be_rolled_back_is_refused_and_says_so(
 }
 
 #[tokio::test]
+async fn a_write_that_is_hidden_from_the_counters_is_promised_all_the_same() {
+    let bank = Bank::new();
+    let resource = bank.open().await;
+    bank.define(
+        "CREATE FUNCTION book() RETURNS INT BEGIN UPDATE accounts SET balance = balance - 1 WHERE id = 'alice'; RETURN 1; END",
+    )
+    .await;
+    for limit in [0, 1, 2] {
+        let branch = branch();
+        let hidden = sql(&format!("SET sql_select_limit = {limit}")).then("SET @a = book()", NOTHING);
+        assert_eq!(prepare(&resource, branch, &hidden).await, PREPARED, "{limit}");
+        done(&resource, branch, Decision::Commit).await;
+    }
+    assert_eq!(bank.balance("alice"), 97);
+    let reads = sql("SET @a = 1").then("SELECT * FROM accounts", NOTHING);
+    assert_eq!(
+        prepare(&resource, branch(), &reads).await,
+        handfast_participant::Vote::ReadOnly,
+        "all counters are there again, and none has counted"
+    );
+}
+
+#[tokio::test]
 async fn names_are_split_by_their_lengths_and_those_of_others_left_alone() {
     let server = Arc::new(MariadbServer::start(&[]).unwrap());
     let (bank, elsewhere) = (Bank::on(server.clone()), Bank::on(server.clone()));

@@ -43,6 +43,8 @@ struct Desk {
     /// By transaction: the room, and how it stands.
     bookings: BTreeMap<String, (u64, Booking)>,
     calls: Vec<(String, String)>,
+    /// What was sent, as it came.
+    bodies: Vec<String>,
     faults: BTreeMap<String, VecDeque<Fault>>,
     authorization: Option<String>,
     rooms: u64,
@@ -119,6 +121,11 @@ impl Hotel {
         self.desk().calls.iter().map(|(_, key)| key.clone()).collect()
     }
 
+    /// The bodies of the calls since this was asked last, in order, as they came.
+    pub fn take_bodies(&self) -> Vec<String> {
+        std::mem::take(&mut self.desk().bodies)
+    }
+
     /// All that is held or confirmed.
     pub fn taken(&self) -> usize {
         self.desk()
@@ -148,12 +155,14 @@ async fn answer(
     State(desk): State<Arc<Mutex<Desk>>>,
     Path(step): Path<String>,
     headers: HeaderMap,
-    Json(body): Json<Value>,
+    text: String,
 ) -> Response {
+    let body: Value = serde_json::from_str(&text).unwrap();
     let fault = {
         let mut desk = desk.lock().unwrap();
         let key = headers["idempotency-key"].to_str().unwrap().to_owned();
         desk.calls.push((step.clone(), key));
+        desk.bodies.push(text);
         let authorization = headers.get("authorization").map(|value| value.to_str().unwrap());
         if desk.authorization.as_deref() != authorization {
             return StatusCode::UNAUTHORIZED.into_response();

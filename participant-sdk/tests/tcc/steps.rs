@@ -1,8 +1,8 @@
 use handfast_participant::resources::tcc::TccResource;
-use handfast_participant::{Completion, Decision, Resource, ScanPhase};
+use handfast_participant::{Completion, Decision, Resource, ScanPhase, Work};
 
 use super::hotel::Booking;
-use super::{PREPARED, Stay, branch, finish, open, prepare, refused, seen};
+use super::{LIMIT, PREPARED, Stay, branch, finish, open, prepare, refused, seen};
 
 #[tokio::test]
 async fn a_commit_confirms_and_an_abort_cancels_once() {
@@ -132,6 +132,37 @@ async fn what_was_begun_outlives_the_process_and_belongs_to_one() {
     );
     assert_eq!(finish(&again, 1, Decision::Commit).await, Completion::Done);
     assert_eq!(stay.hotel.room(12), [Booking::Confirmed]);
+}
+
+#[tokio::test]
+async fn the_service_gets_the_operation_that_was_asked_for() {
+    let stay = Stay::new().await;
+    let resource = stay.open().await;
+    for (number, operation, sent) in [
+        (
+            1,
+            r#"{"room":7,"cents": 9007199254740993,"big":123456789012345678901234567890}"#,
+            None,
+        ),
+        (
+            2,
+            r#"{"room":8,"price": 0.10, "rate": 1.000000000000000000001, "b": 1, "a": 1e2}"#,
+            None,
+        ),
+        (3, r#"{"room":9,"text":"\u00e9","room":9}"#, None),
+        (4, "{\"room\": 10", Some(r#"{"base64":"eyJyb29tIjogMTA="}"#)),
+        (5, "", Some(r#"{"base64":""}"#)),
+    ] {
+        let work = Work::Operation(operation.as_bytes().to_vec().into());
+        resource.prepare(branch(number), work, seen(1), LIMIT).await;
+        resource.finish(branch(number), Decision::Abort).await.unwrap();
+        let operation = sent.unwrap_or(operation);
+        let bodies = stay.hotel.take_bodies();
+        assert!(!bodies.is_empty());
+        for body in bodies {
+            assert!(body.ends_with(&format!("\"operation\":{operation}}}")), "{body}");
+        }
+    }
 }
 
 #[tokio::test]

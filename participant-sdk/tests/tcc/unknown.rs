@@ -62,7 +62,7 @@ async fn a_try_that_cannot_be_cancelled_now_stays_listed_until_it_is() {
 }
 
 #[tokio::test]
-async fn a_confirm_is_repeated_until_it_is_answered_and_what_is_told_is_reported() {
+async fn a_confirm_is_repeated_until_it_is_answered() {
     let stay = Stay::new().await;
     let mut options = stay.options();
     options.timeout = Duration::from_millis(300);
@@ -80,29 +80,62 @@ async fn a_confirm_is_repeated_until_it_is_answered_and_what_is_told_is_reported
     }
     assert_eq!(finish(&resource, 1, Decision::Commit).await, Completion::Done);
     assert_eq!(stay.hotel.room(12), [Booking::Confirmed]);
+}
 
-    assert_eq!(prepare(&resource, 2, 13).await, PREPARED);
-    stay.hotel.fault("confirm", Fault::Before(404));
-    assert!(matches!(
-        finish(&resource, 2, Decision::Commit).await,
-        Completion::Hazard(_)
-    ));
-    stay.hotel.fault("confirm", Fault::Before(409));
-    assert!(matches!(
-        finish(&resource, 2, Decision::Commit).await,
-        Completion::Contrary(_)
-    ));
-    stay.hotel.fault("cancel", Fault::Before(409));
-    assert!(matches!(
-        finish(&resource, 2, Decision::Abort).await,
-        Completion::Contrary(_)
-    ));
-    stay.hotel.fault("cancel", Fault::Before(404));
-    assert_eq!(
-        finish(&resource, 2, Decision::Abort).await,
-        Completion::Done,
-        "nothing is held"
+#[tokio::test]
+async fn what_ends_otherwise_than_was_decided_is_said_again_until_it_is_forgotten() {
+    let stay = Stay::new().await;
+    let resource = stay.open().await;
+    let ends = [
+        (1, "confirm", Fault::Before(404), Decision::Commit),
+        (2, "confirm", Fault::Before(409), Decision::Commit),
+        (3, "cancel", Fault::Before(409), Decision::Abort),
+    ];
+    let mut said = Vec::new();
+    for (number, step, fault, decision) in ends.clone() {
+        assert_eq!(prepare(&resource, number, 12 + u64::from(number)).await, PREPARED);
+        stay.hotel.fault(step, fault);
+        said.push(finish(&resource, number, decision).await);
+    }
+    assert!(
+        matches!(&said[..], [Completion::Hazard(one), Completion::Contrary(_), Completion::Contrary(_)]
+            if one.contains("404")),
+        "{said:?}"
     );
+    let calls = stay.hotel.steps().len();
+    drop(resource);
+
+    let again = stay.open().await;
+    for ((number, _, _, decision), said) in ends.iter().zip(&said) {
+        assert_eq!(finish(&again, *number, *decision).await, *said);
+        assert_eq!(refused(&again, *number, 50).await.reason, "BRANCH_ENDED");
+    }
+    assert!(
+        matches!(finish(&again, 3, Decision::Commit).await, Completion::Hazard(_)),
+        "what the service has of it is not known"
+    );
+    assert_eq!(stay.hotel.steps().len(), calls, "it is not asked again");
+    let lines = again.scan().await.unwrap();
+    assert_eq!(lines.len(), 3);
+    assert!(
+        lines.iter().all(|line| line.phase == ScanPhase::Marker),
+        "{lines:?}"
+    );
+    again.forget(&[branch(1), branch(2), branch(3)]).await.unwrap();
+    assert_eq!(again.scan().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_cancel_of_an_unanswered_try_that_is_refused_is_left_to_the_coordinator() {
+    let stay = Stay::new().await;
+    let resource = stay.open().await;
+    stay.hotel.fault("try", Fault::After(500));
+    stay.hotel.fault("cancel", Fault::Before(409));
+    assert_eq!(refused(&resource, 1, 12).await.reason, "TRY_UNKNOWN");
+    let lines = resource.scan().await.unwrap();
+    assert_eq!((lines.len(), lines[0].phase), (1, ScanPhase::Prepared));
+    assert_eq!(finish(&resource, 1, Decision::Abort).await, Completion::Done);
+    assert_eq!(stay.hotel.room(12), [Booking::Cancelled]);
 }
 
 #[tokio::test]

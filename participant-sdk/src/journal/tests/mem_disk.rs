@@ -1,10 +1,12 @@
 //! A disk in memory that loses what was not synced, and can keep a sync waiting.
 //!
 //! Faults: a crash takes everything that no completed sync covers. A participant survives it, because it says nothing
-//! before its record is durable. Names are durable at once, because the log's own tests lose those.
+//! before its record is durable. Names are durable at once, because the log's own tests lose those. A broken disk fails every
+//! sync; a full one takes no more bytes than it has.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use handfast_wal::Disk;
@@ -22,6 +24,8 @@ pub struct MemDisk {
     lock: Arc<tokio::sync::Mutex<()>>,
     /// Syncs wait while this is false.
     gate: Arc<watch::Sender<bool>>,
+    is_broken: Arc<AtomicBool>,
+    is_full: Arc<AtomicBool>,
 }
 
 impl MemDisk {
@@ -30,6 +34,8 @@ impl MemDisk {
             files: Arc::default(),
             lock: Arc::default(),
             gate: Arc::new(watch::Sender::new(true)),
+            is_broken: Arc::default(),
+            is_full: Arc::default(),
         }
     }
 
@@ -96,6 +102,9 @@ impl Disk for MemDisk {
         let file = files.entry(name.to_owned()).or_default();
         let end = offset as usize + bytes.len();
         if file.written.len() < end {
+            if self.is_full.load(Ordering::SeqCst) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
             file.written.resize(end, 0);
         }
         file.written[offset as usize..end].copy_from_slice(&bytes);
@@ -111,6 +120,9 @@ impl Disk for MemDisk {
     async fn sync(&self, name: &str) -> io::Result<()> {
         let open = self.gate.subscribe().wait_for(|is_open| *is_open).await.map(drop);
         open.map_err(|_| io::Error::other("the disk is gone"))?;
+        if self.is_broken.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the disk is broken"));
+        }
         self.with(name, |file| file.synced = file.written.clone())
     }
 
@@ -142,6 +154,16 @@ impl Disk for MemDisk {
 }
 
 impl MemDisk {
+    #[cfg(feature = "tcc")]
+    pub fn set_broken(&self, is_broken: bool) {
+        self.is_broken.store(is_broken, Ordering::SeqCst);
+    }
+
+    #[cfg(feature = "tcc")]
+    pub fn set_full(&self, is_full: bool) {
+        self.is_full.store(is_full, Ordering::SeqCst);
+    }
+
     pub fn list_now(&self) -> Vec<String> {
         self.files().keys().cloned().collect()
     }

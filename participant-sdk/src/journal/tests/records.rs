@@ -2,7 +2,7 @@ use handfast_proto::ids::{Generation, StoreId};
 use proptest::prelude::*;
 
 use super::*;
-use crate::journal::record::Record;
+use crate::journal::record::{Deviation, Record};
 
 fn branches() -> impl Strategy<Value = BranchKey> + Clone {
     (any::<u128>(), any::<u32>(), any::<u32>()).prop_map(|(log, sequence, ordinal)| BranchKey {
@@ -10,6 +10,14 @@ fn branches() -> impl Strategy<Value = BranchKey> + Clone {
         transaction: TransactionId::new(42, Partition(1), Epoch(3), sequence),
         branch: BranchId(ordinal),
     })
+}
+
+fn deviations() -> impl Strategy<Value = Deviation> + Clone {
+    prop_oneof![
+        Just(Deviation::UnknownCommit),
+        Just(Deviation::RefusedCommit),
+        Just(Deviation::RefusedAbort),
+    ]
 }
 
 fn records() -> impl Strategy<Value = Record> {
@@ -43,6 +51,14 @@ fn records() -> impl Strategy<Value = Record> {
             .prop_map(|(branch, seen)| Record::Committed { branch, seen }),
         seen.clone()
             .prop_map(|(branch, seen)| Record::Aborted { branch, seen }),
+        (seen.clone(), deviations(), any::<String>()).prop_map(|((branch, seen), deviation, evidence)| {
+            Record::Deviated {
+                branch,
+                seen,
+                deviation,
+                evidence,
+            }
+        }),
         branches().prop_map(|branch| Record::Forgotten { branch }),
         seen.prop_map(|(_, seen)| Record::Seen(seen)),
         bytes.prop_map(Record::State),
@@ -86,7 +102,19 @@ fn tags_never_change() {
             seen,
             operation: Bytes::new(),
         },
+        Record::Deviated {
+            branch,
+            seen,
+            deviation: Deviation::UnknownCommit,
+            evidence: String::new(),
+        },
     ]
     .map(|record| record.encode()[0]);
-    assert_eq!(tags, [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(tags, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    let numbers = [
+        Deviation::UnknownCommit,
+        Deviation::RefusedCommit,
+        Deviation::RefusedAbort,
+    ];
+    assert_eq!(numbers.map(|deviation| deviation as u8), [1, 2, 3]);
 }

@@ -100,6 +100,9 @@ impl StatementError {
     }
 }
 
+/// The session's counters of what was written, in their order.
+const WRITE_COUNTERS: [&str; 3] = ["Handler_delete", "Handler_update", "Handler_write"];
+
 impl BranchTransaction {
     /// Opens the transaction, unless the server knows the branch already.
     pub async fn begin(
@@ -350,13 +353,25 @@ impl BranchTransaction {
         if self.touched {
             return Ok(true);
         }
-        let counters = "SHOW SESSION STATUS WHERE Variable_name IN ('Handler_write', 'Handler_update', 'Handler_delete')";
-        for row in self.lease.batch(counters).await? {
-            if column::<u64>(&row, 1)? > 0 {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let shown = format!(
+            "SHOW SESSION STATUS WHERE Variable_name IN ('{}')",
+            WRITE_COUNTERS.join("', '")
+        );
+        let mut shown = self
+            .lease
+            .batch(&shown)
+            .await?
+            .iter()
+            .map(|row| Ok((column(row, 0)?, column(row, 1)?)))
+            .collect::<Result<Vec<(String, u64)>, Error>>()?;
+        shown.sort();
+        // With rows missing (the branch may have set sql_select_limit) nothing is known; to promise nothing too much is safe.
+        let none_wrote = shown.len() == WRITE_COUNTERS.len()
+            && shown
+                .iter()
+                .zip(WRITE_COUNTERS)
+                .all(|((name, count), counter)| name.eq_ignore_ascii_case(counter) && *count == 0);
+        Ok(!none_wrote)
     }
 }
 

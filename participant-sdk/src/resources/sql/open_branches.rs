@@ -3,10 +3,12 @@
 //! ```text
 //!           reserve                   park                    take
 //!  (none) ───────► in use by a handle ──────► parked ──────► given to its prepare
-//!                       │      ▲                │  │
-//!               release │      └─── reserve ────┘  │ discard, close, connection lost
-//!                       ▼                          ▼
+//!                       │ │    ▲                │  │
+//!               release │ │    └─── reserve ────┘  │ discard, close, connection lost
+//!                       ▼ │                        ▼
 //!                    (none)                     (none)
+//!                         │ discard                ▲
+//!                         └──────► discarded ──────┘ park, release: the work is dropped, nobody will come for it
 //! ```
 //!
 //! The handle counts operations; the application sends the count along with its commit, and the branch votes yes only if
@@ -56,6 +58,8 @@ struct Slots<T> {
 
 enum Slot<T> {
     InUse,
+    /// In use still, and the branch has ended: nobody will take this work.
+    Discarded,
     Parked(Box<Parked<T>>),
 }
 
@@ -145,7 +149,7 @@ impl<T: OpenTransaction> OpenBranches<T> {
     /// Takes the work of a branch; `None` while a handle has it.
     fn take_now(&self, branch: BranchKey) -> Option<Taken<T>> {
         let mut slots = self.lock();
-        if let Some(Slot::InUse) = slots.by_branch.get(&branch) {
+        if let Some(Slot::InUse | Slot::Discarded) = slots.by_branch.get(&branch) {
             return None;
         }
         Some(match slots.by_branch.remove(&branch) {
@@ -154,11 +158,16 @@ impl<T: OpenTransaction> OpenBranches<T> {
         })
     }
 
-    /// Rolls back the parked work of a branch.
+    /// Rolls back the work of a branch that has ended: now if it is parked, else when its handle lets go of it.
     pub fn discard(&self, branch: BranchKey) {
         let mut slots = self.lock();
-        if matches!(slots.by_branch.get(&branch), Some(Slot::Parked(_))) {
-            slots.by_branch.remove(&branch);
+        if let Some(slot) = slots.by_branch.get_mut(&branch) {
+            match slot {
+                Slot::InUse | Slot::Discarded => *slot = Slot::Discarded,
+                Slot::Parked(_) => {
+                    slots.by_branch.remove(&branch);
+                }
+            }
         }
     }
 
@@ -180,20 +189,29 @@ impl<T: OpenTransaction> OpenBranches<T> {
                 "the session with the database was lost; begin the transaction again",
             ));
         }
-        match slots.by_branch.insert(branch, Slot::InUse) {
-            None => Ok(None),
-            Some(Slot::Parked(work)) => Ok(Some(work)),
-            Some(Slot::InUse) => Err(ResourceError::transient(format!(
+        if let Some(Slot::InUse | Slot::Discarded) = slots.by_branch.get(&branch) {
+            return Err(ResourceError::transient(format!(
                 "another call works on branch {branch}; do one after the other"
-            ))),
+            )));
         }
+        Ok(match slots.by_branch.insert(branch, Slot::InUse) {
+            Some(Slot::Parked(work)) => Some(work),
+            _ => None,
+        })
     }
 
-    /// Keeps the work of a handle for its prepare, or for the next handle.
+    /// Keeps the work of a handle for its prepare, or for the next handle; rolls it back if nobody will ask for it.
     pub fn park(&self, branch: BranchKey, work: Parked<T>) {
         let mut slots = self.lock();
-        if !slots.closed {
-            slots.by_branch.insert(branch, Slot::Parked(Box::new(work)));
+        match slots.by_branch.get(&branch) {
+            Some(Slot::InUse) => {
+                slots.by_branch.insert(branch, Slot::Parked(Box::new(work)));
+            }
+            Some(Slot::Discarded) => {
+                slots.by_branch.remove(&branch);
+            }
+            // The session was closed.
+            Some(Slot::Parked(_)) | None => {}
         }
         drop(slots);
         self.changed.send_replace(());
@@ -214,3 +232,6 @@ impl<T: OpenTransaction> Drop for Reservation<'_, T> {
         self.0.release(self.1);
     }
 }
+
+#[cfg(test)]
+mod tests;

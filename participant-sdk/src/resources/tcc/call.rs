@@ -21,8 +21,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::options::{TccOptions, Urls};
 use crate::resource::{BranchKey, Refusal, ResourceError};
@@ -126,16 +126,7 @@ impl Caller {
             Step::Confirm => &self.urls.confirm,
             Step::Cancel => &self.urls.cancel,
         };
-        let operation = serde_json::from_slice(operation)
-            .unwrap_or_else(|_| json!({ "base64": STANDARD.encode(operation) }));
-        let body: Value = json!({
-            "handfast_tcc": CALL_VERSION,
-            "step": step.word(),
-            "log": format!("{:032x}", branch.log.0),
-            "transaction": branch.transaction.to_string(),
-            "branch": branch.branch.0,
-            "operation": operation,
-        });
+        let body = body(step, branch, operation).map_err(|error| error.to_string())?;
         let key = format!(
             "{:032x}-{}-{}-{}",
             branch.log.0,
@@ -152,7 +143,7 @@ impl Caller {
             request = request.header(AUTHORIZATION, authorization);
         }
         let request = request
-            .body(Full::from(body.to_string()))
+            .body(Full::from(body))
             .map_err(|error| error.to_string())?;
         let response = self
             .client
@@ -166,6 +157,44 @@ impl Caller {
             .map_err(|error| format!("{status}, and the answer cannot be read: {error}"))?;
         Ok((status, body.to_bytes()))
     }
+}
+
+/// What is sent.
+#[derive(Serialize)]
+struct Body<'a> {
+    handfast_tcc: u32,
+    step: &'static str,
+    log: String,
+    transaction: String,
+    branch: u32,
+    operation: Operation<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Operation<'a> {
+    /// JSON, byte for byte: read and written again, numbers would be rounded and repeated keys dropped.
+    Json(&'a RawValue),
+    Bytes {
+        base64: String,
+    },
+}
+
+fn body(step: Step, branch: BranchKey, operation: &[u8]) -> serde_json::Result<Vec<u8>> {
+    let operation = match serde_json::from_slice(operation) {
+        Ok(json) => Operation::Json(json),
+        Err(_) => Operation::Bytes {
+            base64: STANDARD.encode(operation),
+        },
+    };
+    serde_json::to_vec(&Body {
+        handfast_tcc: CALL_VERSION,
+        step: step.word(),
+        log: format!("{:032x}", branch.log.0),
+        transaction: branch.transaction.to_string(),
+        branch: branch.branch.0,
+        operation,
+    })
 }
 
 fn tls(options: &TccOptions) -> Result<rustls::ClientConfig, ResourceError> {

@@ -14,6 +14,15 @@ fn statements_that_end_the_transaction_are_refused_however_they_are_dressed() {
         "/**/listen a",
         "START TRANSACTION",
         "commit;",
+        "DELETE FROM handfast.marker",
+        "delete from \"handfast\" . \"marker\"",
+        "SELECT * FROM HandFast/**/.store",
+        "SELECT * FROM bank.handfast -- c\n . seen",
+        "SET LOCAL search_path TO handfast, public",
+        "SELECT set_config('search_path', 'handfast', true)",
+        "ALTER TABLE marker SET SCHEMA \"handfast\"",
+        "DROP SCHEMA handfast CASCADE",
+        "DELETE FROM U&\"\\0068andfast\".marker",
     ] {
         assert_eq!(
             check(sql, 0).unwrap_err().reason,
@@ -29,6 +38,10 @@ fn statements_that_end_the_transaction_are_refused_however_they_are_dressed() {
         "",
         "/* open",
         "--",
+        "INSERT INTO notes VALUES ('handfast is at work')",
+        "SELECT * FROM my_handfast.marker, handfast_2.marker, marker",
+        "SELECT handfast FROM names",
+        "SET LOCAL search_path TO bank",
     ] {
         assert_eq!(check(sql, 0), Ok(()), "{sql}");
     }
