@@ -40,6 +40,10 @@ pub(super) const MAX_OLD_MARKERS: usize = 1_000;
 pub(super) const MAX_REAPED: usize = 1_000;
 /// The most transactions that one request describes.
 pub(super) const DESCRIBE_BATCH: usize = 500;
+/// How many ids a branch tries to begin with: each but the last was put aside because a broker did not answer.
+pub(super) const MAX_BEGINS: usize = 3;
+/// Ids that a process puts aside and replaces. What is put aside beyond that makes its pool smaller.
+pub(super) const MAX_PUT_ASIDE: usize = 10_000;
 /// The most ids that a pool may have.
 const MAX_POOL: usize = 1_000;
 

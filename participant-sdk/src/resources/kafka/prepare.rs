@@ -14,9 +14,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::fold::Branch;
 use super::operation::KafkaOperation;
-use super::options::{ANSWER_LIMIT, MAX_BRANCHES, SETTLE_LIMIT};
+use super::options::{ANSWER_LIMIT, MAX_BEGINS, MAX_BRANCHES, SETTLE_LIMIT};
 use super::record::{KafkaTransaction, Key, Promise, Record};
 use super::session::Session;
+use super::transaction::NotBegun;
 use super::work::{self, Routed};
 use super::{cluster::Pause, failure, transaction};
 use crate::failpoint;
@@ -121,26 +122,17 @@ impl Task {
             Ok(Err(refusal)) => return drop(refused(refusal)),
             Err(_) => return drop(refused(too_late())),
         };
-        let Some(id) = self.session.pool.take() else {
-            return drop(refused(Refusal::retryable(
-                "NO_TRANSACTIONAL_ID",
-                format!(
-                    "all {} transactional ids hold branches that wait for their decision; raise the size of the pool, or find out \
-                     what they wait for",
-                    self.session.options.pool
-                ),
-            )));
-        };
-        let transaction = match self.work(&id, &routed, &operation).await {
+        let transaction = match self.begin().await {
             Ok(transaction) => transaction,
-            Err((begun, refusal)) => {
-                if let Some(begun) = begun {
-                    self.undo(&begun).await;
-                }
-                self.session.pool.give_back(&id);
-                return drop(refused(refusal));
-            }
+            Err(refusal) => return drop(refused(refusal)),
         };
+        let offsets = operation.offsets.as_ref();
+        let cluster = &self.session.cluster;
+        if let Err(error) = work::perform(cluster, &transaction, &routed, offsets, self.deadline).await {
+            self.undo(&transaction).await;
+            self.session.pool.give_back(&transaction.transactional_id);
+            return drop(refused(failure::refusal(&error)));
+        }
         failpoint::pass("after_reserve");
         match self.promise(&transaction, &routed, &operation, bytes).await {
             Outcome::Promised => {
@@ -151,7 +143,7 @@ impl Task {
             }
             Outcome::Refused(refusal) => {
                 self.undo(&transaction).await;
-                self.session.pool.give_back(&id);
+                self.session.pool.give_back(&transaction.transactional_id);
                 refused(refusal);
             }
             Outcome::Unknown(refusal) => {
@@ -178,28 +170,30 @@ impl Task {
         }
     }
 
-    async fn work(
-        &self,
-        id: &str,
-        routed: &Routed,
-        operation: &KafkaOperation,
-    ) -> Result<KafkaTransaction, (Option<KafkaTransaction>, Refusal)> {
-        let cluster = &self.session.cluster;
-        let timeout = self.session.options.transaction_timeout;
-        let transaction = transaction::begin(cluster, id, timeout, self.deadline)
-            .await
-            .map_err(|error| (None, failure::refusal(&error)))?;
-        match work::perform(
-            cluster,
-            &transaction,
-            routed,
-            operation.offsets.as_ref(),
-            self.deadline,
-        )
-        .await
-        {
-            Ok(()) => Ok(transaction),
-            Err(error) => Err((Some(transaction), failure::refusal(&error))),
+    /// Begins a transaction under an id of the pool. An id whose initialisation is without an answer may be initialised later than
+    /// anybody knows, so it is put aside, and the next attempt takes another one.
+    async fn begin(&self) -> Result<KafkaTransaction, Refusal> {
+        let session = &self.session;
+        let mut pause = Pause::new();
+        let mut attempt = 1;
+        loop {
+            let id = session.pool.take().ok_or_else(|| no_id(session.options.pool))?;
+            let timeout = session.options.transaction_timeout;
+            match transaction::begin(&session.cluster, &id, timeout, self.deadline).await {
+                Ok(transaction) => return Ok(transaction),
+                Err(NotBegun::Refused(error)) => {
+                    session.pool.give_back(&id);
+                    return Err(failure::refusal(&error));
+                }
+                Err(NotBegun::Unknown(error)) => {
+                    session.pool.put_aside(&id);
+                    tracing::debug!(branch = %self.branch, %error, id, "a transactional id is put aside");
+                    if attempt == MAX_BEGINS || !pause.before(self.deadline).await {
+                        return Err(failure::refusal(&error));
+                    }
+                    attempt += 1;
+                }
+            }
         }
     }
 
@@ -299,6 +293,16 @@ impl Task {
             }
         }
     }
+}
+
+fn no_id(pool: usize) -> Refusal {
+    Refusal::retryable(
+        "NO_TRANSACTIONAL_ID",
+        format!(
+            "all {pool} transactional ids hold branches that wait for their decision; raise the size of the pool, or find out what \
+             they wait for"
+        ),
+    )
 }
 
 fn too_late() -> Refusal {
