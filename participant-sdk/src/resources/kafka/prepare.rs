@@ -14,10 +14,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::fold::Branch;
 use super::operation::KafkaOperation;
-use super::options::{ANSWER_LIMIT, MAX_BEGINS, MAX_BRANCHES, SETTLE_LIMIT};
+use super::options::{ANSWER_LIMIT, LONGEST_PAUSE, MAX_BEGINS, MAX_BRANCHES, SETTLE_LIMIT};
 use super::record::{KafkaTransaction, Key, Promise, Record};
 use super::session::Session;
 use super::transaction::NotBegun;
+use super::wire::KafkaError;
 use super::work::{self, Routed};
 use super::{cluster::Pause, failure, transaction};
 use crate::failpoint;
@@ -265,33 +266,55 @@ impl Task {
         }
     }
 
-    /// Finds out whether the promise is there, by a fence that comes behind it or keeps it out. Until then the id stays lent.
+    /// Finds out whether the promise is there, by a fence that comes behind it or keeps it out. Until then the id stays lent,
+    /// however long the journal is away: the pool bounds how many such tasks there are, and no outage may use it up for good.
     async fn settle(&self, transaction: &KafkaTransaction) {
-        let give_up_at = Instant::now() + SETTLE_LIMIT;
-        let mut pause = Pause::new();
-        loop {
+        let journal = &self.session.journal;
+        let fence = || {
             let fence = Record::Fence {
                 branch: self.branch,
                 nonce: random_bits(),
             };
-            match self.session.journal.settle(fence, Bytes::new(), give_up_at).await {
-                // The coordinator was told no. It answers abort when the branch is listed.
-                Ok(()) if self.is_promised(transaction) => return,
-                Ok(()) => {
-                    self.undo(transaction).await;
-                    self.session.pool.give_back(&transaction.transactional_id);
-                    return;
-                }
-                Err(error) if !pause.before(give_up_at).await => {
-                    tracing::warn!(
-                        branch = %self.branch, %error, id = transaction.transactional_id,
-                        "it is not known whether a branch was promised; its transactional id is not used again by this process"
-                    );
-                    return;
-                }
-                Err(_) => {}
-            }
+            journal.settle(fence, Bytes::new(), Instant::now() + SETTLE_LIMIT)
+        };
+        let say = |error: &KafkaError| {
+            tracing::warn!(
+                branch = %self.branch, %error, id = transaction.transactional_id,
+                "it is not known yet whether a branch was promised; its transactional id is lent until the journal says so"
+            );
+        };
+        // The session of a journal that is broken is not used any more, nor is its pool.
+        let is_over = || journal.broken().is_some();
+        // If it was promised, the coordinator was told no. It answers abort when the branch is listed.
+        if persist(fence, is_over, SETTLE_LIMIT, say).await && !self.is_promised(transaction) {
+            self.undo(transaction).await;
+            self.session.pool.give_back(&transaction.transactional_id);
         }
+    }
+}
+
+/// Attempts again and again, no more often than each [`LONGEST_PAUSE`] after a while, and says `every` so often that it has not
+/// succeeded. `false` if it never will, because it is over.
+async fn persist<A: Future<Output = Result<(), KafkaError>>>(
+    attempt: impl Fn() -> A,
+    is_over: impl Fn() -> bool,
+    every: Duration,
+    say: impl Fn(&KafkaError),
+) -> bool {
+    let mut pause = Pause::new();
+    let mut say_at = Instant::now() + every;
+    loop {
+        let error = match attempt().await {
+            Ok(()) => return true,
+            Err(_) if is_over() => return false,
+            Err(error) => error,
+        };
+        let now = Instant::now();
+        if now >= say_at {
+            say(&error);
+            say_at = now + every;
+        }
+        pause.before(now + LONGEST_PAUSE).await;
     }
 }
 
@@ -323,3 +346,6 @@ fn ended() -> Refusal {
         "the branch was aborted or ended already; late work for it is not taken",
     )
 }
+
+#[cfg(test)]
+mod tests;
