@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use handfast_participant::ids::{BranchId, TransactionId};
 use handfast_participant::resources::kafka::{KafkaOperation, KafkaOptions, KafkaResource};
-use handfast_participant::{BranchKey, Completion, Decision, Resource};
+use handfast_participant::{BranchKey, Completion, Decision, Resource, Work};
+use rustix::process::{Pid, Signal, kill_process};
 
-use super::{LOG, Shop, branch, open, prepare, promise, refused, start_broker, until};
+use super::{LOG, Shop, branch, open, prepare, promise, raw, refused, seen, start_broker, until};
 
 const BOOTSTRAP: &str = "HANDFAST_TEST_BOOTSTRAP";
 const JOURNAL: &str = "HANDFAST_TEST_JOURNAL";
@@ -292,4 +293,44 @@ async fn a_broker_that_is_killed_under_load_loses_and_doubles_nothing() {
     found.sort();
     assert_eq!(found, told);
     assert!(told.len() > 10, "{told:?}");
+}
+
+/// The broker hangs with the initialisation of an id in its socket, and may carry it out at any later time.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_initialisation_that_comes_late_reaches_no_promised_branch() {
+    let mut shop = Shop::on(Arc::new(start_broker()));
+    shop.options.pool = 1;
+    let resource = shop.open().await;
+    let first = branch();
+    promise(&resource, first, &shop.order("first")).await;
+    let used = shop.open_transaction();
+    resource.finish(first, Decision::Commit).await.unwrap();
+    shop.stable().await;
+    resource.seen().await.unwrap();
+
+    let pid = shop
+        .broker
+        .id()
+        .and_then(|id| Pid::from_raw(id.cast_signed()))
+        .unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    let work = Work::Operation(shop.order("never").encode());
+    let vote = resource
+        .prepare(branch(), work, seen(3, 1), Duration::from_secs(1))
+        .await;
+    kill_process(pid, Signal::CONT).unwrap();
+    assert_eq!(refused(vote).reason, "KAFKA_UNREACHABLE");
+
+    let second = branch();
+    promise(&resource, second, &shop.order("second")).await;
+    let promised = shop.open_transaction();
+    assert_ne!(promised.id, used.id, "the id may still be initialised");
+    until("the id to be initialised", || {
+        raw::initialise(&shop.broker, &used.id, None) == 0
+    })
+    .await;
+    let completion = resource.finish(second, Decision::Commit).await.unwrap();
+    assert_eq!(completion, Completion::Done);
+    shop.stable().await;
+    assert_eq!(shop.committed(), ["first", "second"]);
 }

@@ -11,7 +11,7 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use kafka_protocol::messages::metadata_response::MetadataResponse;
-use kafka_protocol::messages::{BrokerId, TopicName};
+use kafka_protocol::messages::{ApiKey, BrokerId, TopicName};
 use kafka_protocol::protocol::{Request, StrBytes};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -319,7 +319,8 @@ impl Cluster {
 
     /// Asks a coordinator until it answers with something else than "not now", or the deadline has come.
     ///
-    /// The same request may reach the broker more than once. An answer with an error that does not pass is an error.
+    /// The same request may reach the broker more than once, unless it [must not](is_repeatable): then no answer is the end. An
+    /// answer with an error that does not pass is an error.
     pub async fn ask_coordinator<R: Request>(
         &self,
         kind: Coordinated,
@@ -341,6 +342,7 @@ impl Cluster {
                 }
             };
             match attempt.await {
+                Err(error) if error.is_unanswered::<R>() && !is_repeatable::<R>() => return Err(error),
                 Err(error) if passes(&error) => {
                     if error.code() != Some(ResponseError::ConcurrentTransactions) {
                         self.known().coordinators.remove(&(kind, key.to_owned()));
@@ -353,6 +355,12 @@ impl Cluster {
             }
         }
     }
+}
+
+/// Whether a request may be sent again while an earlier one may still be on its way. `InitProducerId` aborts whatever its id holds
+/// at the time it arrives; everything else is bound to the producer id and epoch that it names, or changes nothing.
+fn is_repeatable<R: Request>() -> bool {
+    R::KEY != ApiKey::InitProducerId as i16
 }
 
 /// Whether the same request may succeed in a moment.

@@ -28,7 +28,8 @@ pub(super) const QUEUED_APPENDS: usize = 4_096;
 pub(super) const BATCH_BYTES: usize = 512 << 10;
 /// How long a batch of the journal is tried before whoever waits for it is told that its fate is not known.
 pub(super) const APPEND_LIMIT: Duration = Duration::from_secs(30);
-/// How long work that was not voted for is pursued until it is certain that it is undone.
+/// How long one attempt to make certain that work that was not voted for is undone may take, and how often it is said that it
+/// is not certain yet.
 pub(super) const SETTLE_LIMIT: Duration = Duration::from_secs(120);
 /// The longest record of the journal topic, set when the topic is made: an operation and what is noted beside it.
 pub(super) const MAX_JOURNAL_RECORD_BYTES: usize = 2 << 20;
@@ -40,6 +41,10 @@ pub(super) const MAX_OLD_MARKERS: usize = 1_000;
 pub(super) const MAX_REAPED: usize = 1_000;
 /// The most transactions that one request describes.
 pub(super) const DESCRIBE_BATCH: usize = 500;
+/// How many ids a branch tries to begin with: each but the last was put aside because a broker did not answer.
+pub(super) const MAX_BEGINS: usize = 3;
+/// Ids that a process puts aside and replaces. What is put aside beyond that makes its pool smaller.
+pub(super) const MAX_PUT_ASIDE: usize = 10_000;
 /// The most ids that a pool may have.
 const MAX_POOL: usize = 1_000;
 

@@ -14,9 +14,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::fold::Branch;
 use super::operation::KafkaOperation;
-use super::options::{ANSWER_LIMIT, MAX_BRANCHES, SETTLE_LIMIT};
+use super::options::{ANSWER_LIMIT, LONGEST_PAUSE, MAX_BEGINS, MAX_BRANCHES, SETTLE_LIMIT};
 use super::record::{KafkaTransaction, Key, Promise, Record};
 use super::session::Session;
+use super::transaction::NotBegun;
+use super::wire::KafkaError;
 use super::work::{self, Routed};
 use super::{cluster::Pause, failure, transaction};
 use crate::failpoint;
@@ -121,26 +123,17 @@ impl Task {
             Ok(Err(refusal)) => return drop(refused(refusal)),
             Err(_) => return drop(refused(too_late())),
         };
-        let Some(id) = self.session.pool.take() else {
-            return drop(refused(Refusal::retryable(
-                "NO_TRANSACTIONAL_ID",
-                format!(
-                    "all {} transactional ids hold branches that wait for their decision; raise the size of the pool, or find out \
-                     what they wait for",
-                    self.session.options.pool
-                ),
-            )));
-        };
-        let transaction = match self.work(&id, &routed, &operation).await {
+        let transaction = match self.begin().await {
             Ok(transaction) => transaction,
-            Err((begun, refusal)) => {
-                if let Some(begun) = begun {
-                    self.undo(&begun).await;
-                }
-                self.session.pool.give_back(&id);
-                return drop(refused(refusal));
-            }
+            Err(refusal) => return drop(refused(refusal)),
         };
+        let offsets = operation.offsets.as_ref();
+        let cluster = &self.session.cluster;
+        if let Err(error) = work::perform(cluster, &transaction, &routed, offsets, self.deadline).await {
+            self.undo(&transaction).await;
+            self.session.pool.give_back(&transaction.transactional_id);
+            return drop(refused(failure::refusal(&error)));
+        }
         failpoint::pass("after_reserve");
         match self.promise(&transaction, &routed, &operation, bytes).await {
             Outcome::Promised => {
@@ -151,7 +144,7 @@ impl Task {
             }
             Outcome::Refused(refusal) => {
                 self.undo(&transaction).await;
-                self.session.pool.give_back(&id);
+                self.session.pool.give_back(&transaction.transactional_id);
                 refused(refusal);
             }
             Outcome::Unknown(refusal) => {
@@ -178,28 +171,30 @@ impl Task {
         }
     }
 
-    async fn work(
-        &self,
-        id: &str,
-        routed: &Routed,
-        operation: &KafkaOperation,
-    ) -> Result<KafkaTransaction, (Option<KafkaTransaction>, Refusal)> {
-        let cluster = &self.session.cluster;
-        let timeout = self.session.options.transaction_timeout;
-        let transaction = transaction::begin(cluster, id, timeout, self.deadline)
-            .await
-            .map_err(|error| (None, failure::refusal(&error)))?;
-        match work::perform(
-            cluster,
-            &transaction,
-            routed,
-            operation.offsets.as_ref(),
-            self.deadline,
-        )
-        .await
-        {
-            Ok(()) => Ok(transaction),
-            Err(error) => Err((Some(transaction), failure::refusal(&error))),
+    /// Begins a transaction under an id of the pool. An id whose initialisation is without an answer may be initialised later than
+    /// anybody knows, so it is put aside, and the next attempt takes another one.
+    async fn begin(&self) -> Result<KafkaTransaction, Refusal> {
+        let session = &self.session;
+        let mut pause = Pause::new();
+        let mut attempt = 1;
+        loop {
+            let id = session.pool.take().ok_or_else(|| no_id(session.options.pool))?;
+            let timeout = session.options.transaction_timeout;
+            match transaction::begin(&session.cluster, &id, timeout, self.deadline).await {
+                Ok(transaction) => return Ok(transaction),
+                Err(NotBegun::Refused(error)) => {
+                    session.pool.give_back(&id);
+                    return Err(failure::refusal(&error));
+                }
+                Err(NotBegun::Unknown(error)) => {
+                    session.pool.put_aside(&id);
+                    tracing::debug!(branch = %self.branch, %error, id, "a transactional id is put aside");
+                    if attempt == MAX_BEGINS || !pause.before(self.deadline).await {
+                        return Err(failure::refusal(&error));
+                    }
+                    attempt += 1;
+                }
+            }
         }
     }
 
@@ -271,34 +266,66 @@ impl Task {
         }
     }
 
-    /// Finds out whether the promise is there, by a fence that comes behind it or keeps it out. Until then the id stays lent.
+    /// Finds out whether the promise is there, by a fence that comes behind it or keeps it out. Until then the id stays lent,
+    /// however long the journal is away: the pool bounds how many such tasks there are, and no outage may use it up for good.
     async fn settle(&self, transaction: &KafkaTransaction) {
-        let give_up_at = Instant::now() + SETTLE_LIMIT;
-        let mut pause = Pause::new();
-        loop {
+        let journal = &self.session.journal;
+        let fence = || {
             let fence = Record::Fence {
                 branch: self.branch,
                 nonce: random_bits(),
             };
-            match self.session.journal.settle(fence, Bytes::new(), give_up_at).await {
-                // The coordinator was told no. It answers abort when the branch is listed.
-                Ok(()) if self.is_promised(transaction) => return,
-                Ok(()) => {
-                    self.undo(transaction).await;
-                    self.session.pool.give_back(&transaction.transactional_id);
-                    return;
-                }
-                Err(error) if !pause.before(give_up_at).await => {
-                    tracing::warn!(
-                        branch = %self.branch, %error, id = transaction.transactional_id,
-                        "it is not known whether a branch was promised; its transactional id is not used again by this process"
-                    );
-                    return;
-                }
-                Err(_) => {}
-            }
+            journal.settle(fence, Bytes::new(), Instant::now() + SETTLE_LIMIT)
+        };
+        let say = |error: &KafkaError| {
+            tracing::warn!(
+                branch = %self.branch, %error, id = transaction.transactional_id,
+                "it is not known yet whether a branch was promised; its transactional id is lent until the journal says so"
+            );
+        };
+        // The session of a journal that is broken is not used any more, nor is its pool.
+        let is_over = || journal.broken().is_some();
+        // If it was promised, the coordinator was told no. It answers abort when the branch is listed.
+        if persist(fence, is_over, SETTLE_LIMIT, say).await && !self.is_promised(transaction) {
+            self.undo(transaction).await;
+            self.session.pool.give_back(&transaction.transactional_id);
         }
     }
+}
+
+/// Attempts again and again, no more often than each [`LONGEST_PAUSE`] after a while, and says `every` so often that it has not
+/// succeeded. `false` if it never will, because it is over.
+async fn persist<A: Future<Output = Result<(), KafkaError>>>(
+    attempt: impl Fn() -> A,
+    is_over: impl Fn() -> bool,
+    every: Duration,
+    say: impl Fn(&KafkaError),
+) -> bool {
+    let mut pause = Pause::new();
+    let mut say_at = Instant::now() + every;
+    loop {
+        let error = match attempt().await {
+            Ok(()) => return true,
+            Err(_) if is_over() => return false,
+            Err(error) => error,
+        };
+        let now = Instant::now();
+        if now >= say_at {
+            say(&error);
+            say_at = now + every;
+        }
+        pause.before(now + LONGEST_PAUSE).await;
+    }
+}
+
+fn no_id(pool: usize) -> Refusal {
+    Refusal::retryable(
+        "NO_TRANSACTIONAL_ID",
+        format!(
+            "all {pool} transactional ids hold branches that wait for their decision; raise the size of the pool, or find out what \
+             they wait for"
+        ),
+    )
 }
 
 fn too_late() -> Refusal {
@@ -319,3 +346,6 @@ fn ended() -> Refusal {
         "the branch was aborted or ended already; late work for it is not taken",
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,14 +19,24 @@ use super::options::{ANSWER_LIMIT, DESCRIBE_BATCH};
 use super::record::KafkaTransaction;
 use super::wire::{KafkaError, name};
 
+/// Why a transaction was not begun.
+#[derive(Debug)]
+pub(super) enum NotBegun {
+    /// Nothing of the attempt is left. The id may be used again.
+    Refused(KafkaError),
+    /// The initialisation may still arrive, however late, and would abort whatever the id holds by then. It must never hold
+    /// anything again.
+    Unknown(KafkaError),
+}
+
 /// Initialises an id, which aborts whatever it holds and raises its epoch: from here on, producer id and epoch name one
-/// transaction. Only for ids of this process that hold nothing promised.
+/// transaction. Only for ids of this process that hold nothing promised, and of which no other initialisation may be on its way.
 pub(super) async fn begin(
     cluster: &Cluster,
     transactional_id: &str,
     timeout: Duration,
     deadline: Instant,
-) -> Result<KafkaTransaction, KafkaError> {
+) -> Result<KafkaTransaction, NotBegun> {
     let request = InitProducerIdRequest::default()
         .with_transactional_id(Some(id(transactional_id)))
         .with_transaction_timeout_ms(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX))
@@ -41,7 +51,11 @@ pub(super) async fn begin(
             deadline,
             |response| refusal("InitProducerId", response.error_code),
         )
-        .await?;
+        .await
+        .map_err(|error| match error.is_unanswered::<InitProducerIdRequest>() {
+            true => NotBegun::Unknown(error),
+            false => NotBegun::Refused(error),
+        })?;
     Ok(KafkaTransaction {
         transactional_id: transactional_id.to_owned(),
         producer: response.producer_id.0,

@@ -1,7 +1,8 @@
 //! One connection to one broker: a request, its answer, the next request.
 //!
 //! A broker serves one request of a connection at a time, so nothing is gained by sending ahead. A connection whose answer did
-//! not come, or did not make sense, is dropped: what it was asked may or may not have happened.
+//! not come, or did not make sense, is reset: what it was asked may or may not have happened, or may happen later, because what
+//! the broker's machine has received already cannot be called back.
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::error::ResponseError;
@@ -65,6 +66,11 @@ impl KafkaError {
             _ => None,
         }
     }
+
+    /// Whether a request of this kind is without an answer, so that it may still be carried out, however late.
+    pub fn is_unanswered<R: Request>(&self) -> bool {
+        matches!(self, KafkaError::NoAnswer { what, .. } if *what == api_name::<R>())
+    }
 }
 
 /// The name of an error code, such as `InvalidTxnState`.
@@ -86,6 +92,19 @@ pub(super) struct Connection {
     stream: TcpStream,
     address: String,
     correlation: i32,
+    /// A request is without its answer.
+    is_asked: bool,
+}
+
+impl Drop for Connection {
+    /// What the broker has not taken yet of a request that nobody waits for shall not reach it later.
+    fn drop(&mut self) {
+        if self.is_asked
+            && let Err(error) = self.stream.set_zero_linger()
+        {
+            tracing::debug!(address = self.address, %error, "a connection is closed and not reset");
+        }
+    }
 }
 
 impl Connection {
@@ -105,6 +124,7 @@ impl Connection {
             stream,
             address: address.to_owned(),
             correlation: 0,
+            is_asked: false,
         })
     }
 
@@ -129,6 +149,7 @@ impl Connection {
         };
         self.correlation = self.correlation.wrapping_add(1);
         let frame = encode(request, version, self.correlation)?;
+        self.is_asked = true;
         let answer = match timeout(limit, self.exchange(&frame)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => return Err(no_answer(&self.address, error.to_string())),
@@ -136,6 +157,7 @@ impl Connection {
         };
         let decoded = decode::<R>(answer, version, self.correlation);
         let response = decoded.map_err(|error| no_answer(&self.address, error.to_string()))?;
+        self.is_asked = false;
         Ok((self, response))
     }
 
@@ -201,3 +223,6 @@ fn api_name<R: Request>() -> &'static str {
         _ => "a request",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,3 +27,19 @@ fn the_longest_unused_comes_first() {
     assert_ne!(pool.take().unwrap(), first);
     assert_eq!(pool.take().unwrap(), first);
 }
+
+#[test]
+fn an_id_that_was_put_aside_never_comes_back_and_another_takes_its_place_within_a_bound() {
+    let pool = Pool::new(Uuid::nil(), 0, 1);
+    let mut seen = BTreeSet::new();
+    for _ in 0..=MAX_PUT_ASIDE {
+        let id = pool.take().unwrap();
+        assert_eq!(pool.take(), None, "the pool has not grown");
+        for _ in 0..2 {
+            pool.put_aside(&id);
+            pool.give_back(&id);
+        }
+        assert!(seen.insert(id), "an id was lent again");
+    }
+    assert_eq!(pool.take(), None, "what is put aside is bounded");
+}
