@@ -93,7 +93,7 @@ impl KafkaResource {
         }))
     }
 
-    /// How long the oldest branch has been prepared, as of the last scan; zero if there was none.
+    /// How long the oldest branch has been prepared, as of the last scan that the coordinators answered; zero if there was none.
     pub fn oldest_prepared(&self) -> Duration {
         Duration::from_millis(self.0.oldest_prepared.load(Relaxed))
     }
@@ -180,8 +180,10 @@ impl Resource for KafkaResource {
 
     async fn scan(&self) -> Result<Vec<ScanLine>, ResourceError> {
         let scanned = scan::scan(&*self.session()?).await?;
-        let oldest = u64::try_from(scanned.oldest_prepared.as_millis()).unwrap_or(u64::MAX);
-        self.0.oldest_prepared.store(oldest, Relaxed);
+        if let Some(oldest) = scanned.oldest_prepared {
+            let oldest = u64::try_from(oldest.as_millis()).unwrap_or(u64::MAX);
+            self.0.oldest_prepared.store(oldest, Relaxed);
+        }
         Ok(scanned.lines)
     }
 

@@ -230,3 +230,40 @@ async fn what_somebody_else_wrote_into_the_journal_is_never_guessed_at() {
         "{error}"
     );
 }
+
+/// Brokers compress what they are sent plain if they are told to, also the journal.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_stays_readable_whatever_the_brokers_compress() {
+    let broker = Arc::new(KafkaBroker::start(&["compression.type=zstd"]).unwrap());
+    let with_codec = |codec: &'static str| {
+        let mut shop = Shop::on(broker.clone());
+        shop.options.journal_topic = format!("journal-{codec}");
+        let settings = [
+            ("cleanup.policy", "compact"),
+            ("max.message.bytes", "2097152"),
+            ("compression.type", codec),
+        ];
+        let topic = &shop.options.journal_topic;
+        broker.create_topic_with(topic, 1, &settings).unwrap();
+        shop
+    };
+    for shop in [Shop::on(broker.clone()), with_codec("gzip"), with_codec("snappy")] {
+        let promised = branch();
+        promise(&shop.open().await, promised, &shop.order(&"x".repeat(100_000))).await;
+        let other = shop.open().await;
+        let completion = other.finish(promised, Decision::Commit).await.unwrap();
+        assert_eq!(completion, Completion::Done);
+    }
+    for codec in ["lz4", "zstd"] {
+        let shop = with_codec(codec);
+        super::until("the topic to be known", || {
+            broker.read_uncommitted(&shop.options.journal_topic).is_ok()
+        })
+        .await;
+        let error = fails(shop.options.clone()).await;
+        assert!(error.permanent, "{error}");
+        for told in [error.message, broken(&shop.options).await] {
+            assert!(told.contains("--add-config compression.type=producer"), "{told}");
+        }
+    }
+}

@@ -3,10 +3,11 @@
 use bytes::{Bytes, BytesMut};
 use handfast_servers::KafkaBroker;
 use kafka_protocol::indexmap::IndexMap;
+use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use kafka_protocol::messages::{
-    DeleteTopicsRequest, DescribeTransactionsRequest, EndTxnRequest, InitProducerIdRequest,
-    ListTransactionsRequest, TopicName, TransactionalId,
+    CreateAclsRequest, DeleteTopicsRequest, DescribeTransactionsRequest, EndTxnRequest,
+    InitProducerIdRequest, ListTransactionsRequest, TopicName, TransactionalId,
 };
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
@@ -72,6 +73,24 @@ pub fn initialise(broker: &KafkaBroker, transactional_id: &str, expected: Option
         .with_producer_id(producer.into())
         .with_producer_epoch(epoch);
     broker.ask(4, &request).unwrap().error_code
+}
+
+/// From here on the coordinators tell nobody how the transactions of this id stand, nor where they are.
+pub fn deny_describing(broker: &KafkaBroker, transactional_id: &str) {
+    const TRANSACTIONAL_ID: i8 = 5;
+    const LITERAL: i8 = 3;
+    const DESCRIBE: i8 = 8;
+    const DENY: i8 = 2;
+    let rule = AclCreation::default()
+        .with_resource_type(TRANSACTIONAL_ID)
+        .with_resource_name(StrBytes::from_string(transactional_id.to_owned()))
+        .with_resource_pattern_type(LITERAL)
+        .with_principal(StrBytes::from_static_str("User:*"))
+        .with_host(StrBytes::from_static_str("*"))
+        .with_operation(DESCRIBE)
+        .with_permission_type(DENY);
+    let request = CreateAclsRequest::default().with_creations(vec![rule]);
+    assert_eq!(broker.ask(3, &request).unwrap().results[0].error_code, 0);
 }
 
 /// Deletes a topic.

@@ -1,7 +1,9 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use handfast_participant::{Completion, Decision, Resource, ScanLine, ScanPhase, Vote, Work};
+use handfast_servers::KafkaBroker;
 
 use super::{LIMIT, Shop, branch, next, open, prepare, promise, raw, refused, seen};
 
@@ -168,4 +170,44 @@ async fn opening_again_leaves_no_work_that_can_still_become_prepared() {
         }
     }
     assert!(rolled_back > 0, "no round had work to roll back");
+}
+
+/// What coordinators say of transactions serves people only. Without it every branch is recovered all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_does_not_answer_for_a_branch_keeps_no_branch_from_being_listed() {
+    let settings = [
+        "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found=true",
+    ];
+    let shop = Shop::on(Arc::new(KafkaBroker::start(&settings).unwrap()));
+    let resource = shop.open().await;
+    let hidden = branch();
+    promise(&resource, hidden, &shop.order("hidden")).await;
+    let transaction = shop.open_transaction();
+    let open = branch();
+    promise(&resource, open, &shop.order("open")).await;
+    assert!(resource.scan().await.is_ok());
+    let age = resource.oldest_prepared();
+    assert!(age > Duration::ZERO);
+
+    raw::deny_describing(&shop.broker, &transaction.id);
+    super::until("the rule to hold", || {
+        raw::describe(&shop.broker, &transaction.id).state.is_empty()
+    })
+    .await;
+    let other = shop.open().await;
+    for instance in [&resource, &other] {
+        let listed = instance.scan().await.unwrap();
+        assert_eq!(
+            listed,
+            [hidden, open].map(|branch| line(branch, ScanPhase::Prepared))
+        );
+    }
+    assert_eq!(
+        resource.oldest_prepared(),
+        age,
+        "what is not known is not shown as none"
+    );
+    let completion = other.finish(open, Decision::Commit).await.unwrap();
+    assert_eq!(completion, Completion::Done);
 }

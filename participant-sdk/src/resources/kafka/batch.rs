@@ -97,7 +97,11 @@ pub(super) fn decode(mut bytes: Bytes) -> Result<(Vec<Record>, Option<i64>), Kaf
         // Compaction leaves batches without records behind, for the sake of their offsets.
         if number(COUNT_AT) > 0 {
             let set = RecordBatchDecoder::decode(&mut batch.clone())
-                .map_err(|error| KafkaError::Unusable(format!("records cannot be read: {error}")))?;
+                .map_err(|error| {
+                    KafkaError::Unusable(format!(
+                        "records cannot be read: {error:#}; a batch that is compressed with lz4 or zstd is none that this build reads"
+                    ))
+                })?;
             records.extend(set.records.into_iter().filter(|record| !record.control));
         }
     }
@@ -116,3 +120,6 @@ fn split_batch(bytes: &mut Bytes) -> Option<Bytes> {
         .contains(&length)
         .then(|| bytes.split_to(length))
 }
+
+#[cfg(test)]
+mod tests;

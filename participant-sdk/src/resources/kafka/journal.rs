@@ -214,7 +214,8 @@ impl Journal {
         }
     }
 
-    fn late(&self) -> KafkaError {
+    /// It did not come as far as was asked.
+    pub fn late(&self) -> KafkaError {
         KafkaError::NoAnswer {
             address: format!("topic {}", self.shared.topic),
             what: "the journal",

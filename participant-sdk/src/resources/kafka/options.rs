@@ -14,6 +14,12 @@ pub(super) const MAX_ANSWER_BYTES: usize = 64 << 20;
 pub(super) const MAX_IDLE_CONNECTIONS: usize = 64;
 /// How long carrying out one decision, one scan or one forget may take before it is given up and made again later.
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(20);
+/// How much of a scan is spent on asking how promised transactions stand, which people are told and nothing depends on.
+pub(super) const STANDINGS_LIMIT: Duration = Duration::from_secs(5);
+/// How much of a scan is spent on what was left behind.
+pub(super) const TIDY_LIMIT: Duration = Duration::from_secs(5);
+/// Void promises that a scan clears away at one time.
+pub(super) const CLEARED_AT_ONCE: usize = 16;
 /// The pause before a request is made again that a broker could not serve just now, and what it grows to.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(2);
 /// See [`FIRST_PAUSE`].

@@ -205,6 +205,7 @@ async fn journal(
             "set it to compact: what is deleted by age or size takes votes and markers with it",
         )
     });
+    findings.push(compression(name, &setting("compression.type")));
     let most = setting("max.message.bytes");
     let is_enough = most
         .parse::<usize>()
@@ -235,6 +236,28 @@ async fn journal(
         _ => Finding::holds(what, fewest),
     });
     Ok(findings)
+}
+
+/// Brokers store the journal as `compression.type` says, whatever it was sent as.
+fn compression(topic: &str, codec: &str) -> Finding {
+    let what = format!("compression.type of {topic}");
+    match codec {
+        "producer" | "uncompressed" => Finding::holds(what, codec),
+        "gzip" | "snappy" => Finding::advice(
+            what,
+            codec,
+            "set it to producer: compressing small batches one by one costs the brokers time and saves next to nothing",
+        ),
+        _ => Finding::broken(
+            what,
+            codec,
+            format!(
+                "set it to producer, before anything is promised, because this build reads no journal that brokers compress so: \
+                 kafka-configs.sh --bootstrap-server HOST:PORT --alter --entity-type topics --entity-name {topic} --add-config \
+                 compression.type=producer"
+            ),
+        ),
+    }
 }
 
 async fn configuration(
@@ -303,6 +326,7 @@ async fn create(cluster: &Cluster, options: &KafkaOptions) -> Result<(), KafkaEr
         .with_replication_factor(options.journal_replication.unwrap_or(-1))
         .with_configs(vec![
             setting("cleanup.policy", "compact".to_owned()),
+            setting("compression.type", "producer".to_owned()),
             setting("max.message.bytes", MAX_JOURNAL_RECORD_BYTES.to_string()),
             setting("message.timestamp.type", "LogAppendTime".to_owned()),
             setting("unclean.leader.election.enable", "false".to_owned()),

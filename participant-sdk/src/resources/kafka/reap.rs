@@ -7,14 +7,16 @@
 //! 4. it is aborted.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use kafka_protocol::messages::ListTransactionsRequest;
 use kafka_protocol::protocol::StrBytes;
 use tokio::time::Instant;
 
 use super::cluster::version;
-use super::options::{ANSWER_LIMIT, MAX_REAPED};
+use super::options::MAX_REAPED;
 use super::pool::prefix_of;
 use super::record::{KafkaTransaction, Record};
 use super::session::Session;
@@ -65,6 +67,9 @@ fn is_promised(session: &Session, transaction: &KafkaTransaction) -> bool {
         .any(|(_, noted)| noted.promise.transaction == *transaction)
 }
 
+/// How long each broker may take to list. Those that answer are not held up much by one that does not.
+const LIST_LIMIT: Duration = Duration::from_secs(2);
+
 /// Ids of this resource whose transaction is open for long. Each broker lists those that it coordinates.
 async fn open_for_long(session: &Session) -> Result<Vec<String>, KafkaError> {
     let age = i64::try_from(session.options.orphan_age.as_millis()).unwrap_or(i64::MAX);
@@ -79,11 +84,20 @@ async fn open_for_long(session: &Session) -> Result<Vec<String>, KafkaError> {
             .collect()
     };
     let mut old = Vec::new();
-    for broker in session.cluster.metadata(&[]).await?.brokers {
-        let answer = session
+    let brokers = session.cluster.metadata(&[]).await?.brokers;
+    let asked = brokers.iter().map(|broker| {
+        session
             .cluster
-            .ask(broker.node_id, &request, version::LIST_TRANSACTIONS, ANSWER_LIMIT)
-            .await?;
+            .ask(broker.node_id, &request, version::LIST_TRANSACTIONS, LIST_LIMIT)
+    });
+    for answer in join_all(asked).await {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::warn!(%error, "what this broker coordinates is looked for with the next scan");
+                continue;
+            }
+        };
         if let Some(error) = transaction::refusal("ListTransactions", answer.error_code) {
             return Err(error);
         }
