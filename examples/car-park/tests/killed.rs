@@ -18,6 +18,9 @@ use handfast_wal::RealDisk;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const SPACE: u32 = 3;
+const NEXT_SPACE: u32 = 4;
+/// The points that a transaction of one branch passes, which is left to the car park.
+const ONE_PHASE: [&str; 3] = ["after_prepare_received", "after_reserve", "after_commit_append"];
 
 /// A running car park; killed when dropped.
 struct Parking {
@@ -99,10 +102,13 @@ async fn coordinator(data: &Path) -> String {
 }
 
 /// Runs a transaction anew until something comes of it, once the car park is there.
-async fn outcome(address: &str, operation: Operation) -> Outcome {
-    let client = Client::connect([address.to_owned()]).unwrap();
-    let transaction = Transaction::new()
-        .operation("parking", operation.encode())
+async fn outcome(address: String, operations: Vec<Operation>) -> Outcome {
+    let client = Client::connect([address]).unwrap();
+    let transaction = operations
+        .iter()
+        .fold(Transaction::new(), |transaction, operation| {
+            transaction.operation("parking", operation.encode())
+        })
         .timeout(PATIENCE);
     let tried = async {
         loop {
@@ -124,21 +130,25 @@ async fn killed_at_any_step_a_space_is_booked_if_and_only_if_it_was_committed() 
     let lot = data.path().join("parking");
     let path = format!("/spaces/{SPACE}");
     let free = format!("{{\"plate\":null,\"space\":{SPACE}}}");
-    for point in failpoint::NAMES
+    let two_phases = failpoint::NAMES
         .into_iter()
         .filter(|point| !point.contains("abort"))
-    {
+        .map(|point| (point, vec![SPACE, NEXT_SPACE]));
+    let one_phase = ONE_PHASE.into_iter().map(|point| (point, vec![SPACE]));
+    for (point, spaces) in two_phases.chain(one_phase) {
         let booked = format!("{{\"plate\":\"{point}\",\"space\":{SPACE}}}");
-        let book = Operation::Book {
-            space: SPACE,
+        let book = spaces.iter().map(|space| Operation::Book {
+            space: *space,
             plate: point.to_owned(),
-        };
+        });
         let mut parking = Parking::start(&lot, &address, http, Some(point));
-        let told = outcome(&address, book).await;
+        let told = tokio::spawn(outcome(address.clone(), book.collect()));
         until(&format!("its death at {point}"), || parking.has_ended()).await;
         drop(parking);
 
+        // What was left to the car park is known once it is back.
         let parking = Parking::start(&lot, &address, http, None);
+        let told = told.await.unwrap();
         let expected = match &told {
             Outcome::Committed { .. } => &booked,
             Outcome::Aborted { .. } => &free,
@@ -149,7 +159,8 @@ async fn killed_at_any_step_a_space_is_booked_if_and_only_if_it_was_committed() 
         })
         .await;
         if matches!(told, Outcome::Committed { .. }) {
-            let left = outcome(&address, Operation::Leave { space: SPACE }).await;
+            let leave = spaces.iter().map(|space| Operation::Leave { space: *space });
+            let left = outcome(address.clone(), leave.collect()).await;
             assert!(matches!(left, Outcome::Committed { .. }), "{point}: {left:?}");
             until("an empty car park", || {
                 parking.ask("/spaces").as_deref() == Some("{}")
