@@ -1,6 +1,7 @@
 //! The ledger over a session: promises, decisions, repeats, reconnection, in-doubt branches, holding, silence, goodbye.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::fake::{Fake, LOG, soon};
 
 /// A ledger that takes part.
 struct Running {
+    journal: PathBuf,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), ParticipantError>>,
     handle: Handle,
@@ -58,7 +60,13 @@ impl Running {
         let task = tokio::spawn(participant.run(async {
             let _ = stopped.await;
         }));
-        Running { stop, task, handle }
+        let journal = ledger::journal_directory(directory);
+        Running {
+            journal,
+            stop,
+            task,
+            handle,
+        }
     }
 
     async fn stop(self) {
@@ -73,6 +81,12 @@ impl Running {
     async fn kill(self) {
         self.task.abort();
         let _ = self.task.await;
+        // The thread of its disk first ends the write that is under way, as a kernel does, and then lets go of the lock.
+        let freed = tokio::task::spawn_blocking(move || File::open(self.journal.join("LOCK"))?.lock());
+        soon("the journal free of the killed participant", freed)
+            .await
+            .unwrap()
+            .unwrap();
     }
 }
 
