@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
 
+pub use handfast_proto::alarm::{Alarm, later};
 pub use tokio::time::{Instant, sleep_until, timeout};
 
 /// How often a connection is pinged by HTTP/2, so that a half-open one is noticed even when no session runs over it.
@@ -24,12 +25,6 @@ pub const MAX_FRAME_BYTES: usize = 64 << 20;
 /// `after` from now; a year from now if that is further than the clock reaches.
 pub fn from_now(after: Duration) -> Instant {
     later(Instant::now(), after)
-}
-
-/// The time that comes so long after `moment`, or far in the future if there is none.
-pub fn later(moment: Instant, after: Duration) -> Instant {
-    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-    moment.checked_add(after).unwrap_or_else(|| moment + YEAR)
 }
 
 /// Starts a task. It ends by itself.

@@ -4,10 +4,12 @@
 //! - [`ids`]: who a transaction, a branch, a log, a store is.
 //! - [`convert`]: wire to ids, with an error that names the field.
 //! - [`status`]: the one mapping between an error's stable reason and a gRPC status.
+//! - [`alarm`]: the timer of the event loops at both ends of a session.
 //!
-//! What must never live here: protocol decisions, and anything that keeps state.
+//! What must never live here: protocol decisions, and anything that knows a transaction's state.
 #![deny(missing_docs)]
 
+pub mod alarm;
 pub mod convert;
 pub mod status;
 

@@ -49,7 +49,7 @@ use streams::Streams;
 use crate::error::Error;
 use crate::failpoint::{self, Point};
 use crate::index::Index;
-use crate::runtime::{Clock, CoreStep, Phase, watch_core};
+use crate::runtime::{Alarm, Clock, CoreStep, Phase, watch_core};
 use crate::server::failures;
 
 /// Inputs that one turn takes.
@@ -61,6 +61,7 @@ const HOUSEKEEPING_MS: u64 = 250;
 /// The event loop and everything that it owns.
 pub struct Driver<D: Disk, I: Index> {
     clock: Clock,
+    alarm: Alarm,
     core: Coordinator,
     journal: Journal<D>,
     index: I,
@@ -110,14 +111,14 @@ impl<D: Disk, I: Index> Driver<D, I> {
     /// Waits for something to do. What is rare comes first: nothing that is always ready may starve the rest.
     async fn wait(&mut self) -> Result<Wake, WalError> {
         let has_room = self.journal.has_room();
-        let timeout = self.next_timeout();
+        let timeout = self.clock.instant(self.next_timeout());
         tokio::select! {
             biased;
             durable = self.journal.completed() => durable.map(Wake::Durable),
             () = self.outbox.writable() => Ok(Wake::Other),
             () = self.streams.writable() => Ok(Wake::Other),
             done = self.checkpoints.done() => done.map(|()| Wake::Other),
-            () = self.clock.sleep_until(timeout) => Ok(Wake::Other),
+            () = self.alarm.until(timeout) => Ok(Wake::Other),
             count = self.inbox.recv_many(&mut self.gathered, INPUTS_PER_TURN), if has_room => Ok(Wake::Inputs(count)),
         }
     }

@@ -17,7 +17,7 @@ use crate::config::Settings;
 use crate::error::{Error, Kind};
 use crate::failpoint::{self, Point};
 use crate::index::Index;
-use crate::runtime::{Clock, Phase, random_u128, wall_ms};
+use crate::runtime::{Alarm, Clock, Phase, random_u128, wall_ms};
 
 /// The one partition of today's logs.
 const PARTITION: Partition = Partition(0);
@@ -69,6 +69,7 @@ pub async fn recover<D: Disk, I: Index>(
     let server = &settings.server;
     let mut driver = Driver {
         clock,
+        alarm: Alarm::new(),
         core,
         journal,
         index,

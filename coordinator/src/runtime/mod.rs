@@ -21,6 +21,7 @@ pub use simulated::{
     spawn_blocking, wall_ms, watch_core,
 };
 
+pub use handfast_proto::alarm::{Alarm, later};
 pub use tokio::task::JoinHandle;
 
 /// Where the service is in its life. The transport answers health checks by it and stops with it.
@@ -63,11 +64,11 @@ impl Clock {
         Moment(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Sleeps until the clock shows this, or a time in the far future if that is further away.
-    pub async fn sleep_until(&self, moment: Moment) {
-        const FAR_MS: u64 = 24 * 3600 * 1000;
-        let left = moment.0.saturating_sub(self.now().0).min(FAR_MS);
-        sleep(Duration::from_millis(left)).await;
+    /// The instant at which the clock shows this, or one a day ahead if that is sooner.
+    pub fn instant(&self, moment: Moment) -> Instant {
+        const DAY_MS: u64 = 24 * 3600 * 1000;
+        let shown = moment.0.min(self.now().0 + DAY_MS);
+        self.origin + Duration::from_millis(shown)
     }
 }
 
@@ -83,6 +84,12 @@ where
 /// Waits for a while.
 pub async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
+}
+
+/// The instant that comes so long after now; a year from now if that is further than the clock reaches.
+#[allow(clippy::disallowed_methods)] // this is the seam
+pub fn from_now(after: Duration) -> Instant {
+    later(Instant::now(), after)
 }
 
 /// Waits for `future`, but not for longer than `duration`; `None` if the time was over first.

@@ -19,7 +19,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use super::participant_frames::{self, violation};
 use crate::config::Server;
 use crate::driver::{DriverHandle, FRAMES_IN_FLIGHT, Input, Outgoing, SessionSender};
-use crate::runtime;
+use crate::runtime::{self, Alarm};
 
 /// The service.
 #[derive(Clone, Debug)]
@@ -148,6 +148,7 @@ impl Reader {
     /// Hands in frames until there are no more; what to tell the participant, if anything.
     async fn read(&mut self, first: v1::SessionRequest) -> Option<Failure> {
         let mut frame = first;
+        let mut silence = Alarm::new();
         loop {
             let goodbye = frame.goodbye.take();
             if let Err(failure) = self.hand_in(frame).await {
@@ -161,7 +162,13 @@ impl Reader {
                 );
                 return None;
             }
-            frame = match runtime::timeout(self.silence, self.incoming.message()).await {
+            let silent_at = runtime::from_now(self.silence);
+            let heard = tokio::select! {
+                biased;
+                heard = self.incoming.message() => Some(heard),
+                () = silence.until(silent_at) => None,
+            };
+            frame = match heard {
                 None => {
                     let message = format!(
                         "nothing was heard for {} ms; dial in again",

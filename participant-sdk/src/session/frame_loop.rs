@@ -19,7 +19,7 @@ use crate::participant::{
     Counters, EnlistCommand, EnlistError, EnlistedBranch, QUEUED_ENLISTMENTS, SessionLife,
 };
 use crate::resource::{BranchKey, Decision, ScanLine, SeenLog, Work};
-use crate::runtime::{self, Instant};
+use crate::runtime::{self, Alarm, Instant};
 
 /// A peer that was silent for this many heartbeats is gone.
 const SILENT_HEARTBEATS: u32 = 3;
@@ -38,6 +38,7 @@ pub(super) struct FrameLoop<'a, E> {
     sent_at: Instant,
     scan_at: Instant,
     was_reading: bool,
+    alarm: Alarm,
 }
 
 /// What the loop woke up for.
@@ -66,6 +67,7 @@ impl<'a, E: Engine> FrameLoop<'a, E> {
             sent_at: now,
             scan_at: now + session.limits.scan_period,
             was_reading: true,
+            alarm: Alarm::new(),
             engine,
             dialer,
             session,
@@ -135,7 +137,7 @@ impl<'a, E: Engine> FrameLoop<'a, E> {
         let sent = tokio::select! { biased;
             () = shutdown => return Turn::Shutdown,
             // Before what may always be ready, so that load never keeps heartbeats and scans from their time.
-            () = runtime::sleep_until(timer_at) => return Turn::Timer,
+            () = self.alarm.until(timer_at) => return Turn::Timer,
             permit = session.sender.reserve(), if has_answers => permit.map(drop).is_ok(),
             progress = self.engine.progress(&mut session.outbox) => {
                 return progress.map_or_else(|error| Turn::Ended(error.into()), Turn::Progress);

@@ -5,7 +5,7 @@ use handfast_participant::{Outcome, Transaction, failpoint};
 use super::coordinator::Coordinator;
 use super::hotel::{Booking, Fault, Hotel};
 use super::process::AgentFile;
-use super::{posting, until};
+use super::until;
 
 const ROOM: u64 = 12;
 
@@ -26,22 +26,27 @@ async fn killed_between_any_two_steps_the_booking_ends_as_decided() {
         "after_ack_sent",
     ]);
     for point in points {
-        let (coordinator, hotel) = (Coordinator::start().await, Hotel::open().await);
-        let file = AgentFile::new(&coordinator.address).with_ledger("left");
-        let journal = file.path("hotel");
-        let file = file.with(
-            "tcc",
-            "hotel",
-            &format!("url = {:?}\ndata_dir = {journal:?}", hotel.url),
+        let (coordinator, hotel, spa) = (
+            Coordinator::start().await,
+            Hotel::open().await,
+            Hotel::open().await,
         );
+        let mut file = AgentFile::new(&coordinator.address);
+        for (name, service) in [("hotel", &hotel), ("spa", &spa)] {
+            let journal = file.path(name);
+            let settings = format!("url = {:?}\ndata_dir = {journal:?}", service.url);
+            file = file.with("tcc", name, &settings);
+        }
 
         let is_abort = point.contains("abort") || point.contains("cancel");
         let mut agent = file.run(&[(failpoint::VARIABLE, point)]);
-        // More than the account holds: the ledger refuses, and the booking is cancelled.
-        let amount = if is_abort { -5000 } else { -1 };
+        if is_abort {
+            // Not sooner, or there would be nothing to cancel.
+            spa.fault("try", Fault::RefusedOnceHeld(hotel.has_held()));
+        }
         let transaction = Transaction::new()
             .operation("hotel", book())
-            .operation("left", posting("alice", amount));
+            .operation("spa", book());
         let outcome = coordinator.outcome(transaction).await;
         agent.dies_at(point).await;
         assert!(
@@ -56,7 +61,9 @@ async fn killed_between_any_two_steps_the_booking_ends_as_decided() {
             other => panic!("{point}: {other:?}"),
         };
         until("the end of the booking", async || {
-            hotel.held() == 0 && hotel.taken() == usize::from(is_committed)
+            let has_ended =
+                |service: &Hotel| service.held() == 0 && service.taken() == usize::from(is_committed);
+            has_ended(&hotel) && has_ended(&spa)
         })
         .await;
         // The room is free again, or taken for good.

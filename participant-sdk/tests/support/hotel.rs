@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// Where a booking stands.
@@ -24,7 +25,7 @@ pub enum Booking {
 }
 
 /// What happens to the next call of a step.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub enum Fault {
     /// This status, and nothing is done.
     Before(u16),
@@ -36,6 +37,8 @@ pub enum Fault {
     Redirect(String),
     /// It is done, and so many bytes are answered.
     Large(usize),
+    /// It is refused, once another hotel has held a room.
+    RefusedOnceHeld(watch::Receiver<bool>),
 }
 
 #[derive(Default)]
@@ -48,6 +51,8 @@ struct Desk {
     faults: BTreeMap<String, VecDeque<Fault>>,
     authorization: Option<String>,
     rooms: u64,
+    /// Whether a room was ever held.
+    has_held: watch::Sender<bool>,
 }
 
 /// A hotel with rooms from 1 on; gone when dropped.
@@ -89,6 +94,11 @@ impl Hotel {
             .entry(step.to_owned())
             .or_default()
             .push_back(fault);
+    }
+
+    /// Tells when it has held a room for the first time.
+    pub fn has_held(&self) -> watch::Receiver<bool> {
+        self.desk().has_held.subscribe()
     }
 
     /// Every call must carry this from now on.
@@ -172,6 +182,10 @@ async fn answer(
     let status = |code| StatusCode::from_u16(code).unwrap().into_response();
     match fault {
         None => serve(&mut desk.lock().unwrap(), &step, &body),
+        Some(Fault::RefusedOnceHeld(mut has_held)) => {
+            has_held.wait_for(|has_held| *has_held).await.unwrap();
+            status(409)
+        }
         Some(Fault::Before(code)) => status(code),
         Some(Fault::Redirect(url)) => Redirect::temporary(&url).into_response(),
         Some(after) => {
@@ -222,5 +236,8 @@ fn serve(desk: &mut Desk, step: &str, body: &Value) -> Response {
         _ => return StatusCode::NOT_FOUND.into_response(),
     };
     desk.bookings.insert(transaction, (room, becomes));
+    if becomes == Booking::Held {
+        desk.has_held.send_replace(true);
+    }
     StatusCode::OK.into_response()
 }

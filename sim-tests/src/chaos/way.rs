@@ -1,13 +1,13 @@
 //! One direction of one session.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_util::stream::Stream;
 use handfast_participant::runtime::link::Frames;
-use madsim::time::{Instant, Sleep, sleep_until};
+use handfast_proto::alarm::Alarm;
+use madsim::time::Instant;
 
 use super::messages::Frame;
 use super::{Direction, Wire, now};
@@ -26,7 +26,7 @@ pub(super) struct Way<T> {
     sent: u64,
     latest: Instant,
     /// When the frame that is next arrives, and what wakes us then.
-    timer: Option<(Instant, Pin<Box<Sleep>>)>,
+    alarm: Alarm,
 }
 
 /// A frame under way.
@@ -57,7 +57,7 @@ impl<T> Way<T> {
             under_way: BTreeMap::new(),
             sent: 0,
             latest,
-            timer: None,
+            alarm: Alarm::new(),
         }
     }
 }
@@ -141,38 +141,25 @@ impl<T: Frame + Unpin> Stream for Way<T> {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
         let this = &mut *self;
-        loop {
-            this.take_what_is_sent(context);
-            let Some((&(arrival, _), _)) = this.under_way.first_key_value() else {
-                return if this.end == End::Told {
-                    Poll::Ready(None)
-                } else {
-                    Poll::Pending
-                };
+        this.take_what_is_sent(context);
+        let Some((&(arrival, _), _)) = this.under_way.first_key_value() else {
+            return if this.end == End::Told {
+                Poll::Ready(None)
+            } else {
+                Poll::Pending
             };
-            let cut_until = this.wire.cut_until(this.direction).unwrap_or(arrival);
-            let due = arrival.max(cut_until);
-            if due <= now() {
-                this.timer = None;
-                let arrived = this.under_way.pop_first().map(|(_, passenger)| passenger);
-                if let Some(Passenger {
-                    frame,
-                    is_again: true,
-                }) = &arrived
-                {
-                    frame.record(&this.wire);
-                }
-                return Poll::Ready(arrived.map(|passenger| passenger.frame));
-            }
-            let (_, timer) = match &mut this.timer {
-                Some(timer) if timer.0 == due => timer,
-                timer => timer.insert((due, Box::pin(sleep_until(due)))),
-            };
-            if timer.as_mut().poll(context).is_pending() {
-                return Poll::Pending;
-            }
-            this.timer = None;
+        };
+        let cut_until = this.wire.cut_until(this.direction).unwrap_or(arrival);
+        ready!(this.alarm.poll_until(arrival.max(cut_until), context));
+        let arrived = this.under_way.pop_first().map(|(_, passenger)| passenger);
+        if let Some(Passenger {
+            frame,
+            is_again: true,
+        }) = &arrived
+        {
+            frame.record(&this.wire);
         }
+        Poll::Ready(arrived.map(|passenger| passenger.frame))
     }
 }
 

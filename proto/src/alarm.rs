@@ -1,0 +1,74 @@
+//! The timer of an event loop, which both ends of a session are.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// The timer of a loop that asks for another moment at each turn.
+///
+/// A moment that was put off, as nearly all are, costs nothing: the timer stays where it was set, and goes off for nothing
+/// once. A timer of its own for each turn would be entered and removed a thousand times for once that it is needed.
+#[derive(Debug, Default)]
+pub struct Alarm {
+    set: Option<Set>,
+}
+
+#[derive(Debug)]
+struct Set {
+    at: Instant,
+    /// Wakes nobody any more once it is dropped.
+    _sleep: Pin<Box<Sleep>>,
+    /// Who is woken by it.
+    waker: Waker,
+}
+
+impl Alarm {
+    /// Not set.
+    pub fn new() -> Alarm {
+        Alarm::default()
+    }
+
+    /// Waits until this moment. Giving the wait up keeps the timer for the next one.
+    pub async fn until(&mut self, moment: Instant) {
+        poll_fn(|context| self.poll_until(moment, context)).await;
+    }
+
+    /// The same, for streams and futures that are written by hand.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a part of both crates' seams: the simulator's clock in its build"
+    )]
+    pub fn poll_until(&mut self, moment: Instant, context: &mut Context<'_>) -> Poll<()> {
+        let now = Instant::now();
+        if now >= moment {
+            return Poll::Ready(());
+        }
+        if let Some(set) = &self.set
+            && now < set.at
+            && set.at <= moment
+            && set.waker.will_wake(context.waker())
+        {
+            return Poll::Pending;
+        }
+        let mut sleep = Box::pin(sleep_until(moment));
+        if sleep.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        let waker = context.waker().clone();
+        self.set = Some(Set {
+            at: moment,
+            _sleep: sleep,
+            waker,
+        });
+        Poll::Pending
+    }
+}
+
+/// The instant that comes so long after `moment`, or one a year after it if that is further than the clock reaches.
+pub fn later(moment: Instant, after: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    moment.checked_add(after).unwrap_or_else(|| moment + YEAR)
+}
