@@ -36,6 +36,7 @@ mod names;
 mod open;
 mod options;
 mod reader;
+mod retired;
 mod scan;
 mod segment;
 mod spare;

@@ -12,6 +12,11 @@ pub(crate) fn segment(first: Lsn) -> String {
     format!("segment-{:016x}.log", first.0)
 }
 
+/// Its end says that it counts for nothing.
+pub(crate) fn retired(first: Lsn) -> String {
+    format!("retired-{:016x}.tmp", first.0)
+}
+
 pub(crate) fn checkpoint(through: Lsn) -> String {
     format!("checkpoint-{:016x}.ckp", through.0)
 }
@@ -29,7 +34,7 @@ pub(crate) struct Listing {
     pub segments: Vec<Lsn>,
     /// The LSNs covered through, ascending.
     pub checkpoints: Vec<Lsn>,
-    /// Files whose writing was interrupted. They count for nothing.
+    /// Files whose writing was interrupted, and retired segments. They count for nothing.
     pub unfinished: Vec<String>,
 }
 
@@ -48,6 +53,7 @@ impl Listing {
             } else if name == IDENTITY_UNFINISHED
                 || name == SPARE_UNFINISHED
                 || lsn_between(&name, "checkpoint-", ".tmp").is_some()
+                || is_retired(&name)
             {
                 listing.unfinished.push(name);
             }
@@ -57,6 +63,16 @@ impl Listing {
         listing.unfinished.sort_unstable();
         listing
     }
+
+    /// Segments that the log needs no more.
+    pub(crate) fn retired(&self) -> impl Iterator<Item = &str> {
+        let names = self.unfinished.iter().map(String::as_str);
+        names.filter(|name| is_retired(name))
+    }
+}
+
+fn is_retired(name: &str) -> bool {
+    lsn_between(name, "retired-", ".tmp").is_some()
 }
 
 fn lsn_between(name: &str, prefix: &str, suffix: &str) -> Option<Lsn> {

@@ -3,17 +3,18 @@
 use crate::identity::LogId;
 use crate::reader::Reader;
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
-use crate::{Disk, Lsn, Result, WalError, names};
+use crate::{Disk, Lsn, Result, WalError, names, retired};
 
 /// Zeros are written and synced in pieces, because commits wait for the disk meanwhile, each for one piece. A piece of this
 /// size takes little longer than a commit; one of 4 MiB takes some thirty times as long.
 const CHUNK_BYTES: u64 = 256 << 10;
 
-/// Makes the spare. Writing zeros reserves the blocks, and later writes change no metadata that a sync must flush.
-/// Without room nothing stays behind, and [`WalError::OutOfSpace`] says so.
+/// Makes the spare, of a retired segment if there is one. Writing zeros reserves the blocks, and later writes change no
+/// metadata that a sync must flush. Without room nothing stays behind, and [`WalError::OutOfSpace`] says so.
 pub(crate) async fn make<D: Disk>(disk: &D, segment_bytes: u64) -> Result<()> {
     let unfinished = names::SPARE_UNFINISHED;
     remove_if_present(disk, unfinished).await?;
+    retired::reuse(disk, segment_bytes, unfinished).await?;
     let mut zeros = vec![0; CHUNK_BYTES.min(segment_bytes) as usize];
     let mut at = 0;
     while at < segment_bytes {

@@ -1,21 +1,20 @@
-//! Removing segments that checkpoints have made superfluous.
+//! Taking segments out of the log that checkpoints have made superfluous.
 
 use super::KEPT_CHECKPOINTS;
 use crate::latch::Latch;
-use crate::names::{self, Listing};
-use crate::spare::remove_if_present;
-use crate::{Disk, Lsn, Result, WalError};
+use crate::names::Listing;
+use crate::{Disk, Lsn, Result, WalError, retired};
 
 /// What a truncation did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Truncated {
-    /// How many segments it removed.
+    /// How many segments it took out of the log.
     pub segments: u64,
     /// The first record that is still in a segment, present or to come.
     pub first: Lsn,
 }
 
-/// Removes, oldest first, the segments that hold only records before `retain_from` which every kept checkpoint covers.
+/// Takes out of the log, oldest first, the segments that hold only records before `retain_from` which every kept checkpoint covers.
 /// With fewer than two checkpoints nothing goes: should the only one turn out damaged, the log still holds everything.
 pub(crate) async fn truncate<D: Disk>(disk: D, latch: Latch, retain_from: Lsn) -> Result<Truncated> {
     latch.check()?;
@@ -41,13 +40,14 @@ async fn remove_covered<D: Disk>(disk: &D, retain_from: Lsn) -> Result<Truncated
         segments: 0,
         first: listing.segments.first().copied().unwrap_or(Lsn(1)),
     };
+    let retired = listing.retired().count();
     for pair in listing.segments.windows(2) {
         let (first, next) = (pair[0], pair[1]);
         let last = next.previous();
         if last > covered || last >= retain_from {
             break;
         }
-        remove_if_present(disk, &names::segment(first)).await?;
+        retired::retire(disk, first, retired + truncated.segments as usize).await?;
         // One at a time, so that no crash can bring back a segment without its successor.
         sync_dir().await?;
         truncated = Truncated {

@@ -7,7 +7,7 @@ use crate::identity::{Key, LogId};
 use crate::latch::Latch;
 use crate::names::{self, Listing};
 use crate::spare::remove_if_present;
-use crate::{Disk, Lsn, MAX_RECORD_BYTES, Result, WalError};
+use crate::{Disk, Lsn, MAX_RECORD_BYTES, Result, WalError, retired};
 
 /// A checkpoint that is being written. It shares no buffer and no turn with the log, whose commits go on between its
 /// chunks. Dropped before [`CheckpointWriter::finish`] has completed, it counts for nothing.
@@ -177,11 +177,12 @@ impl<D: Disk> CheckpointWriter<D> {
         Ok(())
     }
 
-    /// A full disk gives back what the checkpoint took; anything else is final for the log as well.
+    /// A full disk gets back what the checkpoint took, and what retired segments take, for the next one; anything else is final for the log as well.
     async fn outcome(&self, result: Result<()>) -> Result<()> {
         match result {
             Err(full @ WalError::OutOfSpace { .. }) => {
                 remove_if_present(&self.disk, &self.file).await?;
+                retired::free(&self.disk).await?;
                 Err(full)
             }
             Err(error) => Err(self.latch.set(error)),

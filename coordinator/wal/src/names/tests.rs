@@ -10,6 +10,7 @@ fn names_round_trip_and_others_are_left_alone() {
         "LOG".to_owned(),
         "spare.log".to_owned(),
         "spare.tmp".to_owned(),
+        retired(Lsn(9)),
         "LOG.tmp".to_owned(),
         "LOCK".to_owned(),
         "index".to_owned(),
@@ -22,8 +23,14 @@ fn names_round_trip_and_others_are_left_alone() {
     assert!(listing.identity && listing.spare);
     assert_eq!(listing.segments, [Lsn(1), Lsn(300)]);
     assert_eq!(listing.checkpoints, [Lsn(u64::MAX)]);
+    assert!(listing.retired().eq(["retired-0000000000000009.tmp"]));
     assert_eq!(
         listing.unfinished,
-        ["LOG.tmp", "checkpoint-0000000000000007.tmp", "spare.tmp"]
+        [
+            "LOG.tmp",
+            "checkpoint-0000000000000007.tmp",
+            "retired-0000000000000009.tmp",
+            "spare.tmp"
+        ]
     );
 }

@@ -1,10 +1,12 @@
 //! Checkpoints: whatever happens while one is written, an earlier one serves.
 
-use handfast_wal::{Fault as Damage, GroupCommit, Lsn, WalError, visit};
+use std::task::Poll;
+
+use handfast_wal::{Fault as Damage, GroupCommit, Lsn, Space, WalError, visit};
 
 use crate::mem_disk::{Fault, MemDisk};
 use crate::support::{
-    Replayed, append_next, block_on, crash_images, create, open, reopen, report, write_through,
+    Replayed, append_next, block_on, crash_images, create, open, poll_once, reopen, report, write_through,
 };
 
 fn checkpoint(log: &GroupCommit<MemDisk>, through: u64) -> handfast_wal::Result<handfast_wal::Checkpoint> {
@@ -167,6 +169,100 @@ fn truncation_stops_at_the_older_checkpoint_and_at_what_is_retained() {
     drop(log);
     assert!(report(&disk).is_sound());
     assert_eq!(reopen(&disk).1.lsns(), Vec::<u64>::new());
+}
+
+#[test]
+fn segments_that_are_covered_become_the_next_spares() {
+    let disk = MemDisk::new();
+    let mut log = create(&disk);
+    write_through(&mut log, 60);
+    checkpoint(&log, 59).unwrap();
+    checkpoint(&log, 60).unwrap();
+    let retired = |disk: &MemDisk| {
+        let names = disk.names();
+        names.iter().filter(|name| name.starts_with("retired-")).count()
+    };
+    let truncated = block_on(log.truncate(Lsn(u64::MAX))).unwrap();
+    assert!(truncated.segments > 4);
+    assert_eq!(retired(&disk), 4, "more are of no use");
+
+    // The log rotates although the disk is full: what it needs, it has.
+    disk.set_capacity(Some(disk.used()));
+    let before = report(&disk).segments.len();
+    write_through(&mut log, 80);
+    assert!(report(&disk).segments.len() > before + 1);
+    assert!(retired(&disk) < 4);
+    assert_eq!(log.space(), Space::Reserved);
+    drop(log);
+    let (log, replayed) = reopen(&disk.power_loss(|_| false));
+    assert_eq!(replayed.lsns(), (61..=80).collect::<Vec<_>>());
+    drop(log);
+    assert_eq!(retired(&disk.power_loss(|_| true)), retired(&disk));
+}
+
+#[test]
+fn a_checkpoint_that_finds_the_disk_full_gets_the_space_of_what_is_retired() {
+    let disk = MemDisk::new();
+    let mut log = create(&disk);
+    write_through(&mut log, 60);
+    checkpoint(&log, 59).unwrap();
+    checkpoint(&log, 60).unwrap();
+    block_on(log.truncate(Lsn(u64::MAX))).unwrap();
+    disk.set_capacity(Some(disk.used()));
+    let full = checkpoint(&log, 60).unwrap_err();
+    assert!(matches!(full, WalError::OutOfSpace { .. }), "{full}");
+    assert!(!disk.names().iter().any(|name| name.starts_with("retired-")));
+    checkpoint(&log, 60).unwrap();
+}
+
+/// A log with two checkpoints that has just rotated. Its disk stalls at this operation.
+fn rotated(stall_at: u64) -> (MemDisk, GroupCommit<MemDisk>) {
+    let disk = MemDisk::new();
+    let mut log = create(&disk);
+    write_through(&mut log, 25);
+    checkpoint(&log, 24).unwrap();
+    checkpoint(&log, 25).unwrap();
+    disk.fail_at(stall_at, Fault::Stalls);
+    let segments = |disk: &MemDisk| {
+        let names = disk.names();
+        names.iter().filter(|name| name.starts_with("segment-")).count()
+    };
+    let before = segments(&disk);
+    while segments(&disk) == before {
+        append_next(&mut log);
+        block_on(log.flush()).unwrap();
+    }
+    (disk, log)
+}
+
+#[test]
+fn a_retired_segment_is_written_over_only_once_the_log_has_lost_it_for_certain() {
+    // To make a spare of nothing takes five operations.
+    let begins = rotated(u64::MAX).0.operations() - 5;
+    for steps in 0.. {
+        let (disk, mut log) = rotated(begins);
+        assert!(
+            !disk.names().contains(&"spare.log".to_owned()),
+            "it is being made"
+        );
+        disk.resume();
+        // Meanwhile a truncation is given up between the new name of the first segment and the sync of the directory.
+        disk.fail_at(disk.operations() + 3, Fault::Stalls);
+        assert!(poll_once(log.truncate(Lsn(u64::MAX))).is_pending());
+        disk.resume();
+        assert!(disk.names().contains(&"retired-0000000000000001.tmp".to_owned()));
+
+        disk.fail_at(disk.operations() + steps, Fault::PowerOff);
+        while let Poll::Ready(Ok(_)) = poll_once(log.completed()) {}
+        for image in crash_images(&disk, 64) {
+            let opened = open(&image).unwrap_or_else(|error| panic!("power off after {steps}: {error}"));
+            assert_eq!(opened.0.recovered.last, log.durable());
+        }
+        if disk.names().contains(&"spare.log".to_owned()) {
+            assert!(steps >= 6, "it was made of the segment in {steps} steps");
+            return;
+        }
+    }
 }
 
 #[test]

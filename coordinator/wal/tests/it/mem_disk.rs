@@ -11,7 +11,7 @@
 //! - *a sync that fails and loses what it should have made durable while the cache still shows it* ([`Fault::SyncLoses`]):
 //!   the log latches, and the next process writes the last frame again before it trusts it.
 //! - *a full disk* ([`MemDisk::set_capacity`]): the next segment is reserved.
-//! - *a stall* ([`MemDisk::stall`]): nothing is acknowledged meanwhile.
+//! - *a stall* ([`MemDisk::stall`], [`Fault::Stalls`]): nothing is acknowledged meanwhile.
 //! - *changed bytes* ([`MemDisk::flip_bit`], [`MemDisk::edit`]): every byte is covered by a checksum or must be zero.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +50,8 @@ pub enum Fault {
     PowerOff,
     /// It fails with EIO. The cache shows what was written, and what a sync was to make durable never will be.
     SyncLoses,
+    /// It and all that follow wait until [`MemDisk::resume`].
+    Stalls,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -247,6 +249,11 @@ impl MemDisk {
                 .fault
                 .filter(|(at, _)| *at == number)
                 .map(|(_, fault)| fault);
+            if fault == Some(Fault::Stalls) {
+                state.stalled = true;
+                state.waiting.push(context.waker().clone());
+                return Poll::Pending;
+            }
             let result = operation(&mut state, fault);
             Poll::Ready(match fault {
                 Some(Fault::PowerOff) => {
@@ -254,7 +261,7 @@ impl MemDisk {
                     Err(io::Error::other("the power went off"))
                 }
                 Some(Fault::SyncLoses) => Err(io::Error::from_raw_os_error(5)),
-                None => result,
+                Some(Fault::Stalls) | None => result,
             })
         })
         .await
@@ -328,7 +335,7 @@ impl State {
     fn sync(&mut self, name: &str, fault: Option<Fault>) -> io::Result<()> {
         let inode = self.inode(name)?;
         match fault {
-            None => inode.sync(),
+            Some(Fault::Stalls) | None => inode.sync(),
             Some(Fault::PowerOff) => {}
             Some(Fault::SyncLoses) => inode.dirty.clear(),
         }
