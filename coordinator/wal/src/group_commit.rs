@@ -80,6 +80,8 @@ struct Landed<D: Disk> {
     log: Box<Log<D>>,
     buffer: Vec<u8>,
     result: Result<()>,
+    /// Whether the spare became the next segment.
+    took_spare: bool,
 }
 
 impl<D: Disk> GroupCommit<D> {
@@ -163,8 +165,15 @@ impl<D: Disk> GroupCommit<D> {
         self.written = self.accepted;
         self.assert_cursors();
         self.writer = Writer::Flying(Box::pin(async move {
+            let had_spare = log.spare;
             let result = log.write_batch(&buffer).await;
-            Landed { log, buffer, result }
+            let took_spare = had_spare && !log.spare;
+            Landed {
+                log,
+                buffer,
+                result,
+                took_spare,
+            }
         }));
     }
 
@@ -303,6 +312,7 @@ impl<D: Disk> GroupCommit<D> {
             log,
             mut buffer,
             result,
+            took_spare,
         }) = flight.as_mut().poll(context)
         else {
             return Poll::Pending;
@@ -310,7 +320,7 @@ impl<D: Disk> GroupCommit<D> {
         buffer.clear();
         self.idle_buffer = buffer;
         self.counters = log.counters;
-        let (durable, spare) = (log.durable(), log.spare);
+        let durable = log.durable();
         self.writer = Writer::Idle(log);
         if let Err(error) = result {
             return Poll::Ready(Err(self.latch.set(error)));
@@ -321,7 +331,8 @@ impl<D: Disk> GroupCommit<D> {
         );
         self.durable = durable;
         self.assert_cursors();
-        if matches!(self.reserve, Reserve::Ready) && !spare {
+        // One that was made while the batch flew is still there.
+        if took_spare {
             self.reserve = Reserve::Wanted;
         }
         self.reserve_when_possible();

@@ -111,6 +111,36 @@ fn a_batch_that_needs_the_next_segment_waits_while_it_is_being_made() {
 }
 
 #[test]
+fn a_reserve_that_is_made_while_a_batch_flies_is_made_once() {
+    let (disk, mut log) = full();
+    while log.space() == Space::Reserved {
+        append_next(&mut log);
+        block_on(log.flush()).unwrap();
+        settle(&mut log);
+    }
+    disk.set_capacity(None);
+    disk.stall();
+    log.replenish();
+    settle(&mut log);
+    let last = append_next(&mut log);
+    log.force(last);
+    log.start();
+    assert!(poll_once(log.completed()).is_pending());
+    assert!(log.in_flight(), "it does not need the next segment");
+    let before = disk.operations();
+    disk.resume();
+    // First the reserve is made, then the batch lands.
+    assert_eq!(block_on(log.completed()).unwrap(), last);
+    settle(&mut log);
+    assert_eq!(log.space(), Space::Reserved);
+    assert_eq!(
+        disk.operations() - before,
+        6,
+        "five for a reserve, and one for a batch"
+    );
+}
+
+#[test]
 fn an_interrupted_rotation_on_a_full_disk_keeps_its_reserve() {
     let (disk, mut log) = full();
     let mut rotations = 0;
