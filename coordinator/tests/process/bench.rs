@@ -242,7 +242,7 @@ fn the_floor_is_measured_by_itself() {
     let result = measured(&["floor", "--callers", "4", "--duration", "0.2"]);
     assert!(number(&result["disk"]["syncs_per_second"]) > 0.0);
     assert!(number(&result["transport"]["unary"]["calls_per_second"]) > 0.0);
-    assert!(number(&result["transport"]["stream"]["messages_per_second"]) > 0.0);
+    assert!(number(&result["transport"]["stream"]["calls_per_second"]) > 0.0);
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use std::pin::Pin;
 
+use bytes::Bytes;
 use clap::Args;
 use handfast_proto::v1;
-use handfast_proto::v1::participants_server::{Participants, ParticipantsServer};
 use handfast_proto::v1::transactions_server::{Transactions, TransactionsServer};
 use tokio::net::TcpListener;
 use tokio_stream::Stream;
@@ -22,7 +22,7 @@ const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 const CONCURRENT_STREAMS: u32 = 100_000;
 
-/// Answer calls and frames at once.
+/// Answer calls at once.
 #[derive(Debug, Args)]
 pub struct Echo {}
 
@@ -38,7 +38,6 @@ impl Echo {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_concurrent_streams(CONCURRENT_STREAMS)
             .add_service(TransactionsServer::new(Answering))
-            .add_service(ParticipantsServer::new(Answering))
             .serve_with_incoming_shutdown(
                 TcpIncoming::from(listener).with_nodelay(Some(true)),
                 ended(termination),
@@ -60,12 +59,13 @@ async fn ended(termination: runtime::Termination) {
 
 struct Answering;
 
-type Frames = Pin<Box<dyn Stream<Item = Result<v1::SessionResponse, Status>> + Send>>;
 type Outcomes = Pin<Box<dyn Stream<Item = Result<v1::ExecuteStreamResponse, Status>> + Send>>;
 type Views = Pin<Box<dyn Stream<Item = Result<v1::WatchResponse, Status>> + Send>>;
 
 fn only_execute<T>() -> Result<Response<T>, Status> {
-    Err(Status::unimplemented("the echo answers Execute and Session"))
+    Err(Status::unimplemented(
+        "the echo answers Execute and ExecuteStream",
+    ))
 }
 
 #[tonic::async_trait]
@@ -84,11 +84,14 @@ impl Transactions for Answering {
 
     type ExecuteStreamStream = Outcomes;
 
+    /// Answers each message with one of as many answers.
     async fn execute_stream(
         &self,
-        _: Request<Streaming<v1::ExecuteStreamRequest>>,
+        request: Request<Streaming<v1::ExecuteStreamRequest>>,
     ) -> Result<Response<Outcomes>, Status> {
-        only_execute()
+        let messages = request.into_inner();
+        let answers = tokio_stream::StreamExt::map(messages, |message| message.map(answer));
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn begin(&self, _: Request<v1::BeginRequest>) -> Result<Response<v1::BeginResponse>, Status> {
@@ -118,29 +121,14 @@ impl Transactions for Answering {
     }
 }
 
-#[tonic::async_trait]
-impl Participants for Answering {
-    type SessionStream = Frames;
-
-    /// Answers each frame of votes with a frame of as many decisions.
-    async fn session(
-        &self,
-        request: Request<Streaming<v1::SessionRequest>>,
-    ) -> Result<Response<Frames>, Status> {
-        let frames = request.into_inner();
-        let answers = tokio_stream::StreamExt::map(frames, |frame| frame.map(answer));
-        Ok(Response::new(Box::pin(answers)))
-    }
-}
-
-fn answer(frame: v1::SessionRequest) -> v1::SessionResponse {
-    let decision = |vote: v1::Vote| v1::Decision {
-        transaction_id: vote.transaction_id,
-        branch: vote.branch,
-        kind: v1::DecisionKind::Commit.into(),
+fn answer(message: v1::ExecuteStreamRequest) -> v1::ExecuteStreamResponse {
+    let committed = |request: v1::NumberedRequest| v1::NumberedAnswer {
+        number: request.number,
+        answer: Some(v1::numbered_answer::Answer::Committed(Bytes::from_static(
+            &[0x5A; 16],
+        ))),
     };
-    v1::SessionResponse {
-        decisions: frame.votes.into_iter().map(decision).collect(),
-        ..v1::SessionResponse::default()
+    v1::ExecuteStreamResponse {
+        answers: message.requests.into_iter().map(committed).collect(),
     }
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::Args;
 use handfast_proto::v1;
-use handfast_proto::v1::participants_client::ParticipantsClient;
 use handfast_proto::v1::transactions_client::TransactionsClient;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
@@ -32,16 +31,16 @@ const BLOCKS: u64 = 1024;
 pub const DISK_SECONDS: f64 = 0.5;
 /// Bytes of the operations in a bare call: two branches of 128 bytes.
 const PAYLOAD: [u8; 128] = [0x5A; 128];
-/// Frames under way on a stream.
-const FRAMES: usize = 4;
+/// Messages under way on a stream.
+const MESSAGES: usize = 4;
 
 /// Measure what the disk and the transport of this machine can do by themselves.
 ///
 /// Writes of 4 KiB each followed by fdatasync, one after the other on a preallocated file; calls of a bare tonic server in
-/// a process of its own; and messages over one stream with it, batched in frames.
+/// a process of its own; and the same calls over one stream with it, many in a message.
 #[derive(Debug, Args)]
 pub struct Floor {
-    /// Callers that each make one call at a time, and messages under way on the stream
+    /// Callers that each make one call at a time, and calls under way on the stream
     #[arg(long, default_value_t = 64)]
     callers: usize,
     /// Connections that the callers share
@@ -112,8 +111,8 @@ pub fn rows(disk: Option<&Value>, transport: Option<&Value>) -> Vec<Vec<String>>
         ]);
         let stream = &transport["stream"];
         rows.push(vec![
-            "message and its answer over one stream".to_owned(),
-            whole(&stream["messages_per_second"]),
+            "call over one batched stream".to_owned(),
+            whole(&stream["calls_per_second"]),
             String::new(),
             String::new(),
         ]);
@@ -189,19 +188,11 @@ async fn connect(address: &str) -> Result<Channel, Error> {
 }
 
 async fn unary(channels: &[Channel], callers: usize, duration: Duration) -> Result<Value, Error> {
-    let operation = |resource: &str| v1::Operation {
-        resource: resource.to_owned(),
-        operation: Bytes::from_static(&PAYLOAD),
-    };
-    let request = v1::ExecuteRequest {
-        operations: vec![operation("bench-0"), operation("bench-1")],
-        ..v1::ExecuteRequest::default()
-    };
     let begun = Instant::now();
     let mut running = JoinSet::new();
     for caller in 0..callers {
         let mut client = TransactionsClient::new(channels[caller % channels.len()].clone());
-        let request = request.clone();
+        let request = request();
         running.spawn(async move {
             let mut latencies = Vec::new();
             while begun.elapsed() < duration {
@@ -226,56 +217,60 @@ async fn unary(channels: &[Channel], callers: usize, duration: Duration) -> Resu
     }))
 }
 
-/// Every message that is answered is sent again, with whatever else was in its frame.
-async fn stream(channel: Channel, messages: usize, duration: Duration) -> Result<Value, Error> {
+/// Every call that is answered is made again, with whatever else was in its message. Nobody waits for a single one.
+async fn stream(channel: Channel, callers: usize, duration: Duration) -> Result<Value, Error> {
     let broken = |status: tonic::Status| failed(format!("the bare stream failed: {status}"));
-    let (sender, frames) = mpsc::channel(FRAMES + 1);
-    for frame in 0..FRAMES {
-        let count = messages * (frame + 1) / FRAMES - messages * frame / FRAMES;
-        if count > 0 {
-            let ids = vec![Bytes::from_static(&[0x5A; 16]); count];
+    let (sender, messages) = mpsc::channel(MESSAGES + 1);
+    for message in 0..MESSAGES {
+        let numbers = callers * message / MESSAGES..callers * (message + 1) / MESSAGES;
+        if !numbers.is_empty() {
             // There is room for all of them.
-            let _ = sender.try_send(frame_of(ids));
+            let _ = sender.try_send(message_of(numbers.map(|number| number as u64)));
         }
     }
-    let mut client = ParticipantsClient::new(channel);
+    let mut client = TransactionsClient::new(channel);
     let mut answers = client
-        .session(ReceiverStream::new(frames))
+        .execute_stream(ReceiverStream::new(messages))
         .await
         .map_err(broken)?
         .into_inner();
     let begun = Instant::now();
-    let (mut answered, mut frames) = (0, 0);
+    let (mut answered, mut messages) = (0, 0);
     while begun.elapsed() < duration {
-        let Some(answer) = answers.message().await.map_err(broken)? else {
+        let Some(message) = answers.message().await.map_err(broken)? else {
             return Err(failed("the bare stream has ended"));
         };
-        answered += answer.decisions.len();
-        frames += 1;
-        let ids = answer
-            .decisions
-            .into_iter()
-            .map(|decision| decision.transaction_id)
-            .collect();
-        if sender.send(frame_of(ids)).await.is_err() {
+        answered += message.answers.len();
+        messages += 1;
+        let numbers = message.answers.iter().map(|answer| answer.number);
+        if sender.send(message_of(numbers)).await.is_err() {
             return Err(failed("the bare stream has ended"));
         }
     }
     Ok(json!({
-        "messages_per_second": answered as f64 / begun.elapsed().as_secs_f64(),
-        "messages_per_frame": answered as f64 / f64::from(frames),
+        "calls_per_second": answered as f64 / begun.elapsed().as_secs_f64(),
+        "calls_per_message": answered as f64 / f64::from(messages),
     }))
 }
 
-fn frame_of(ids: Vec<Bytes>) -> v1::SessionRequest {
-    let vote = |transaction_id| v1::Vote {
-        transaction_id,
-        branch: 1,
-        kind: v1::VoteKind::Prepared.into(),
-        ..v1::Vote::default()
+fn message_of(numbers: impl Iterator<Item = u64>) -> v1::ExecuteStreamRequest {
+    let numbered = |number| v1::NumberedRequest {
+        number,
+        request: Some(request()),
     };
-    v1::SessionRequest {
-        votes: ids.into_iter().map(vote).collect(),
-        ..v1::SessionRequest::default()
+    v1::ExecuteStreamRequest {
+        requests: numbers.map(numbered).collect(),
+    }
+}
+
+/// Of a transaction of two branches.
+fn request() -> v1::ExecuteRequest {
+    let operation = |resource: &str| v1::Operation {
+        resource: resource.to_owned(),
+        operation: Bytes::from_static(&PAYLOAD),
+    };
+    v1::ExecuteRequest {
+        operations: vec![operation("bench-0"), operation("bench-1")],
+        ..v1::ExecuteRequest::default()
     }
 }
