@@ -54,7 +54,7 @@ impl Alarm {
             return Poll::Pending;
         }
         let mut sleep = Box::pin(sleep_until(moment));
-        if sleep.as_mut().poll(context).is_ready() {
+        if set_off(sleep.as_mut(), context).is_ready() {
             return Poll::Ready(());
         }
         let waker = context.waker().clone();
@@ -65,6 +65,19 @@ impl Alarm {
         });
         Poll::Pending
     }
+}
+
+/// Polls a new timer so that it will wake. Within a task that has used up its turn, the runtime would answer "pending" for a
+/// timer that it has not even entered.
+#[cfg(not(madsim))]
+fn set_off(sleep: Pin<&mut Sleep>, context: &mut Context<'_>) -> Poll<()> {
+    std::pin::pin!(tokio::task::unconstrained(sleep)).poll(context)
+}
+
+/// The simulator knows no such turns.
+#[cfg(madsim)]
+fn set_off(sleep: Pin<&mut Sleep>, context: &mut Context<'_>) -> Poll<()> {
+    sleep.poll(context)
 }
 
 /// The instant that comes so long after `moment`, or one a year after it if that is further than the clock reaches.

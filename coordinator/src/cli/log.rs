@@ -111,7 +111,9 @@ fn print_report(report: &Report, records: u64) -> Result<(), Error> {
         ))?;
     }
     for leftover in &report.leftovers {
-        print(&format!("{leftover} is unfinished; the next start removes it"))?;
+        print(&format!(
+            "{leftover} counts for nothing; the next start removes it"
+        ))?;
     }
     print(&format!("{records} records read, the last is {}", report.last()))
 }

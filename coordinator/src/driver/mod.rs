@@ -111,7 +111,9 @@ impl<D: Disk, I: Index> Driver<D, I> {
     /// Waits for something to do. What is rare comes first: nothing that is always ready may starve the rest.
     async fn wait(&mut self) -> Result<Wake, WalError> {
         let has_room = self.journal.has_room();
-        let timeout = self.clock.instant(self.next_timeout());
+        // What is due already, as the next step of a long redelivery is, leaves the transport its turn first.
+        let soonest = Moment(self.clock.now().0 + 1);
+        let timeout = self.clock.instant(self.next_timeout().max(soonest));
         tokio::select! {
             biased;
             durable = self.journal.completed() => durable.map(Wake::Durable),

@@ -218,7 +218,8 @@ impl<D: Disk> GroupCommit<D> {
     /// Removes segments that hold only records which the two newest checkpoints cover and which are before
     /// `retain_from`. Independent of this value, as [`GroupCommit::checkpoint`] is; not while a checkpoint finishes.
     pub fn truncate(&self, retain_from: Lsn) -> impl Future<Output = Result<Truncated>> + Send + use<D> {
-        checkpoint::truncate(self.disk.clone(), self.latch.clone(), retain_from)
+        let segment_bytes = self.options.segment_bytes;
+        checkpoint::truncate(self.disk.clone(), self.latch.clone(), segment_bytes, retain_from)
     }
 
     /// Tries again to reserve the next segment, if there was no space for it. [`GroupCommit::completed`] drives it.

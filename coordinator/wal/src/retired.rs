@@ -13,15 +13,15 @@ use crate::{Disk, Lsn, Result, WalError};
 /// How many are kept. More than the log fills between two checkpoints are of no use.
 pub(crate) const KEPT: usize = 4;
 
-/// Takes a segment out of the log, for good once the directory is synced. It is removed if enough are `kept` already.
-pub(crate) async fn retire<D: Disk>(disk: &D, first: Lsn, kept: usize) -> Result<()> {
+/// Takes a segment out of the log, for good once the directory is synced. It is removed if enough are `kept` already, if it
+/// has another length than the next ones, and if it cannot be renamed.
+pub(crate) async fn retire<D: Disk>(disk: &D, first: Lsn, segment_bytes: u64, kept: usize) -> Result<()> {
     let segment = names::segment(first);
-    if kept >= KEPT {
-        return remove_if_present(disk, &segment).await;
+    let fits = kept < KEPT && disk.len(&segment).await.is_ok_and(|bytes| bytes == segment_bytes);
+    if fits && disk.rename(&segment, &names::retired(first)).await.is_ok() {
+        return Ok(());
     }
-    disk.rename(&segment, &names::retired(first))
-        .await
-        .map_err(WalError::io("rename", &segment))
+    remove_if_present(disk, &segment).await
 }
 
 /// Gives a retired segment of this length the name `to`; false if there is none. It still holds what it held.

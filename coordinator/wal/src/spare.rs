@@ -25,6 +25,8 @@ pub(crate) async fn make<D: Disk>(disk: &D, segment_bytes: u64) -> Result<()> {
                 let error = WalError::io("reserve", names::SPARE)(error);
                 if matches!(error, WalError::OutOfSpace { .. }) {
                     remove_if_present(disk, unfinished).await?;
+                    // Those of another length are of no use here, and their space may be.
+                    retired::free(disk).await?;
                 }
                 return Err(error);
             }

@@ -38,7 +38,7 @@ pub struct Report {
     pub segments: Vec<SegmentReport>,
     /// What stops the start. At most one for each file and one for each gap: behind damage nothing is judged.
     pub problems: Vec<Problem>,
-    /// Files whose writing was interrupted. The next start removes them.
+    /// Files whose writing was interrupted, and retired segments. The next start removes them.
     pub leftovers: Vec<String>,
     pub(crate) spare: bool,
 }
@@ -60,7 +60,8 @@ impl Report {
 }
 
 /// Checks every byte of a log, without changing anything and without its lock. Of a log that is being written to, the
-/// end may look torn or damaged; stop its owner for a verdict on that.
+/// end may look torn or damaged, and so may the beginning, where segments that a checkpoint has just covered are written
+/// over; stop its owner for a verdict on that.
 ///
 /// # Errors
 /// [`WalError::NotALog`] and those of reading. Damage is no error but part of the report.

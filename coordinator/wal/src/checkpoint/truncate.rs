@@ -16,14 +16,19 @@ pub struct Truncated {
 
 /// Takes out of the log, oldest first, the segments that hold only records before `retain_from` which every kept checkpoint covers.
 /// With fewer than two checkpoints nothing goes: should the only one turn out damaged, the log still holds everything.
-pub(crate) async fn truncate<D: Disk>(disk: D, latch: Latch, retain_from: Lsn) -> Result<Truncated> {
+pub(crate) async fn truncate<D: Disk>(
+    disk: D,
+    latch: Latch,
+    segment_bytes: u64,
+    retain_from: Lsn,
+) -> Result<Truncated> {
     latch.check()?;
-    remove_covered(&disk, retain_from)
+    remove_covered(&disk, segment_bytes, retain_from)
         .await
         .map_err(|error| latch.set(error))
 }
 
-async fn remove_covered<D: Disk>(disk: &D, retain_from: Lsn) -> Result<Truncated> {
+async fn remove_covered<D: Disk>(disk: &D, segment_bytes: u64, retain_from: Lsn) -> Result<Truncated> {
     let sync_dir = || async {
         disk.sync_dir()
             .await
@@ -47,7 +52,8 @@ async fn remove_covered<D: Disk>(disk: &D, retain_from: Lsn) -> Result<Truncated
         if last > covered || last >= retain_from {
             break;
         }
-        retired::retire(disk, first, retired + truncated.segments as usize).await?;
+        let kept = retired + truncated.segments as usize;
+        retired::retire(disk, first, segment_bytes, kept).await?;
         // One at a time, so that no crash can bring back a segment without its successor.
         sync_dir().await?;
         truncated = Truncated {

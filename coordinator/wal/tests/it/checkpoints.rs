@@ -2,11 +2,12 @@
 
 use std::task::Poll;
 
-use handfast_wal::{Fault as Damage, GroupCommit, Lsn, Space, WalError, visit};
+use handfast_wal::{Fault as Damage, GroupCommit, Log, Lsn, Options, Space, WalError, visit};
 
 use crate::mem_disk::{Fault, MemDisk};
 use crate::support::{
-    Replayed, append_next, block_on, crash_images, create, open, poll_once, reopen, report, write_through,
+    Replayed, append_next, block_on, crash_images, create, open, poll_once, reopen, report, small,
+    write_through,
 };
 
 fn checkpoint(log: &GroupCommit<MemDisk>, through: u64) -> handfast_wal::Result<handfast_wal::Checkpoint> {
@@ -201,6 +202,27 @@ fn segments_that_are_covered_become_the_next_spares() {
 }
 
 #[test]
+fn a_segment_of_another_length_is_removed_and_not_kept() {
+    let disk = MemDisk::new();
+    drop(create(&disk));
+    let larger = Options {
+        segment_bytes: 16_384,
+        ..small()
+    };
+    let mut log = GroupCommit::new(block_on(Log::open(disk.clone(), larger, |_| {})).unwrap().log);
+    write_through(&mut log, 60);
+    checkpoint(&log, 59).unwrap();
+    checkpoint(&log, 60).unwrap();
+    assert!(block_on(log.truncate(Lsn(u64::MAX))).unwrap().segments > 1);
+    let names = disk.names();
+    // The first one was made before, and so was the spare that became the second.
+    assert!(!names.contains(&"retired-0000000000000001.tmp".to_owned()));
+    let retired: Vec<_> = names.iter().filter(|name| name.starts_with("retired-")).collect();
+    assert!(!retired.is_empty());
+    assert!(retired.iter().all(|name| disk.content(name).len() == 16_384));
+}
+
+#[test]
 fn a_checkpoint_that_finds_the_disk_full_gets_the_space_of_what_is_retired() {
     let disk = MemDisk::new();
     let mut log = create(&disk);
@@ -247,7 +269,7 @@ fn a_retired_segment_is_written_over_only_once_the_log_has_lost_it_for_certain()
         );
         disk.resume();
         // Meanwhile a truncation is given up between the new name of the first segment and the sync of the directory.
-        disk.fail_at(disk.operations() + 3, Fault::Stalls);
+        disk.fail_at(disk.operations() + 4, Fault::Stalls);
         assert!(poll_once(log.truncate(Lsn(u64::MAX))).is_pending());
         disk.resume();
         assert!(disk.names().contains(&"retired-0000000000000001.tmp".to_owned()));
