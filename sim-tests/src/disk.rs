@@ -411,6 +411,10 @@ impl Disk for SimDisk {
 
     async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.ready().await?.medium.rename(from, to)?;
+        if from.starts_with("segment-") {
+            // Retired: the log has it no more, as if it were removed.
+            self.show(Moment::Removed, from, 0, &[]);
+        }
         self.show(Moment::Renamed, to, 0, &[]);
         drop(self.ready().await?);
         Ok(())
