@@ -19,6 +19,27 @@ fn settle(log: &mut GroupCommit<MemDisk>) {
     while poll_once(log.completed()).is_ready() {}
 }
 
+/// The same, and its reserve is used up.
+fn full_without_reserve() -> (MemDisk, GroupCommit<MemDisk>) {
+    let (disk, mut log) = full();
+    while log.space() == Space::Reserved {
+        append_next(&mut log);
+        block_on(log.flush()).unwrap();
+        settle(&mut log);
+    }
+    (disk, log)
+}
+
+/// There is room again, and the next reserve is being made on a disk that has stalled.
+fn making_its_reserve() -> (MemDisk, GroupCommit<MemDisk>) {
+    let (disk, mut log) = full_without_reserve();
+    disk.set_capacity(None);
+    disk.stall();
+    log.replenish();
+    settle(&mut log);
+    (disk, log)
+}
+
 #[test]
 fn the_reserved_segment_takes_records_when_the_disk_is_full() {
     let (disk, mut log) = full();
@@ -55,12 +76,7 @@ fn the_reserved_segment_takes_records_when_the_disk_is_full() {
 
 #[test]
 fn space_that_comes_back_is_reserved_again() {
-    let (disk, mut log) = full();
-    while log.space() == Space::Reserved {
-        append_next(&mut log);
-        block_on(log.flush()).unwrap();
-        settle(&mut log);
-    }
+    let (disk, mut log) = full_without_reserve();
     log.replenish();
     settle(&mut log);
     assert_eq!(log.space(), Space::Low, "there is still no space");
@@ -75,12 +91,7 @@ fn space_that_comes_back_is_reserved_again() {
 
 #[test]
 fn a_rotation_without_reserve_tries_once_more_to_make_one() {
-    let (disk, mut log) = full();
-    while log.space() == Space::Reserved {
-        append_next(&mut log);
-        block_on(log.flush()).unwrap();
-        settle(&mut log);
-    }
+    let (disk, mut log) = full_without_reserve();
     disk.set_capacity(None);
     let last = log.durable().0 + 12;
     write_through(&mut log, last);
@@ -88,16 +99,7 @@ fn a_rotation_without_reserve_tries_once_more_to_make_one() {
 
 #[test]
 fn a_batch_that_needs_the_next_segment_waits_while_it_is_being_made() {
-    let (disk, mut log) = full();
-    while log.space() == Space::Reserved {
-        append_next(&mut log);
-        block_on(log.flush()).unwrap();
-        settle(&mut log);
-    }
-    disk.set_capacity(None);
-    disk.stall();
-    log.replenish();
-    settle(&mut log);
+    let (disk, mut log) = making_its_reserve();
     while log.pending_bytes() < 2700 {
         append_next(&mut log);
     }
@@ -112,16 +114,7 @@ fn a_batch_that_needs_the_next_segment_waits_while_it_is_being_made() {
 
 #[test]
 fn a_reserve_that_is_made_while_a_batch_flies_is_made_once() {
-    let (disk, mut log) = full();
-    while log.space() == Space::Reserved {
-        append_next(&mut log);
-        block_on(log.flush()).unwrap();
-        settle(&mut log);
-    }
-    disk.set_capacity(None);
-    disk.stall();
-    log.replenish();
-    settle(&mut log);
+    let (disk, mut log) = making_its_reserve();
     let last = append_next(&mut log);
     log.force(last);
     log.start();
