@@ -68,8 +68,8 @@ pub use event::{
 };
 pub use limits::Limits;
 pub use record::{
-    AbortReason, BranchRecord, BranchRef, Decision, DecisionRecord, Deviation, DeviationKind, KeyRecord,
-    Outcome, Record, Refusal, ReplayedRecord, RequestDigest,
+    AbortReason, BranchList, BranchRecord, BranchRef, Decision, DecisionRecord, Deviation, DeviationKind,
+    KeyRecord, KnownRecord, Outcome, Record, Refusal, ReplayedRecord, RequestDigest,
 };
 
 pub use recovery::{Identity, Recovery, RecoveryError};

@@ -151,14 +151,38 @@ pub enum ReplayedRecord<B> {
         /// The branches that must hear it.
         branches: B,
     },
+    /// Any other.
+    Other(Record),
+}
+
+/// A record of which nothing is new but the transaction. A log is full of these, because it names the same few lists of
+/// branches over and over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownRecord {
+    /// [`Record::Registered`]
+    Registered {
+        /// Which transaction.
+        transaction: TransactionId,
+        /// Its sealed branches.
+        list: BranchList,
+    },
+    /// [`Record::Decided`] to commit, without a key.
+    Committed {
+        /// Which transaction.
+        transaction: TransactionId,
+        /// The branches that must hear it.
+        list: BranchList,
+    },
     /// [`Record::Ended`]
     Ended {
         /// Which transaction.
         transaction: TransactionId,
     },
-    /// Any other.
-    Other(Record),
 }
+
+/// The place of a list of branches that [`Recovery::learn_branches`](crate::Recovery::learn_branches) has taken up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BranchList(pub(crate) u32);
 
 /// SHA-256 of the versioned canonical encoding of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

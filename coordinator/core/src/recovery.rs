@@ -12,6 +12,7 @@
 //! | `Ended` | history, if it was a commit |
 
 mod finished;
+mod unended;
 
 use std::collections::VecDeque;
 
@@ -26,10 +27,11 @@ use crate::resources::{ResourceIndex, Resources, StoreIndex};
 use crate::table::Table;
 use crate::transaction::{State, Transaction};
 use crate::{
-    AbortReason, BranchRecord, BranchRef, Decision, DecisionRecord, Deviation, KeyRecord, Limits, Lsn,
-    Moment, Outcome, Record, ReplayedRecord,
+    AbortReason, BranchRecord, BranchRef, Decision, DecisionRecord, Deviation, KeyRecord, KnownRecord,
+    Limits, Lsn, Moment, Outcome, Record, ReplayedRecord,
 };
-use finished::Finished;
+use finished::{Finished, Other};
+use unended::UnendedTable;
 
 /// Places of names that were met lately: so many, that names seldom take each other's.
 const RECENT_NAMES: usize = 1024;
@@ -51,7 +53,11 @@ pub struct Recovery {
     pub(crate) epoch: Epoch,
     pub(crate) floor_ms: u64,
     pub(crate) last_lsn: Lsn,
+    /// Those that the log has more to say of than that they began, committed and ended. The others join them at its end.
     pub(crate) table: Table,
+    unended: UnendedTable,
+    /// Lists of branches by their places, still to be told of a commit.
+    lists: Vec<Few<Branch>>,
     pub(crate) resources: Resources,
     pub(crate) keys: Keys,
     pub(crate) history: History,
@@ -81,6 +87,8 @@ impl Recovery {
             floor_ms: 0,
             last_lsn: Lsn::ZERO,
             table: Table::default(),
+            unended: UnendedTable::default(),
+            lists: Vec::new(),
             resources: Resources::default(),
             keys: Keys::default(),
             history,
@@ -91,33 +99,34 @@ impl Recovery {
 
     /// Takes the next record. Those of a checkpoint all carry the LSN that the checkpoint covers.
     pub fn apply(&mut self, lsn: Lsn, record: Record) -> Result<(), RecoveryError> {
-        match &record {
+        let known = match &record {
             Record::Registered {
                 transaction,
                 branches,
-            } => self.replay(
-                lsn,
-                ReplayedRecord::Registered {
+            } => {
+                let list = self.learn_branches(lsn, references(branches))?;
+                list.map(|list| KnownRecord::Registered {
                     transaction: *transaction,
-                    branches: branches.iter().map(BranchRef::from),
-                },
-            ),
+                    list,
+                })
+            }
             Record::Decided {
                 transaction,
                 decision: DecisionRecord::Commit,
                 branches,
                 key: None,
-            } => self.replay(
-                lsn,
-                ReplayedRecord::Committed {
+            } => {
+                let list = self.learn_branches(lsn, references(branches))?;
+                list.map(|list| KnownRecord::Committed {
                     transaction: *transaction,
-                    branches: branches.iter().map(BranchRef::from),
-                },
-            ),
-            _ => self.replay(
-                lsn,
-                ReplayedRecord::<std::iter::Empty<BranchRef<'_>>>::Other(record),
-            ),
+                    list,
+                })
+            }
+            _ => None,
+        };
+        match known {
+            Some(known) => self.replay_known(lsn, known),
+            None => self.replay(lsn, ReplayedRecord::<std::iter::Empty<_>>::Other(record)),
         }
     }
 
@@ -126,13 +135,7 @@ impl Recovery {
     where
         B: Iterator<Item = BranchRef<'a>>,
     {
-        if lsn < self.last_lsn {
-            return Err(RecoveryError {
-                lsn,
-                message: format!("follows record {}", self.last_lsn.0),
-            });
-        }
-        self.last_lsn = lsn;
+        self.follow(lsn)?;
         let folded = match record {
             ReplayedRecord::Registered {
                 transaction,
@@ -141,11 +144,26 @@ impl Recovery {
             ReplayedRecord::Committed {
                 transaction,
                 branches,
-            } => self.decide(lsn, transaction, DecisionRecord::Commit, branches, None),
-            ReplayedRecord::Ended { transaction } => self.end(lsn, transaction),
+            } => {
+                let branches = self.read_branches(branches);
+                branches.and_then(|branches| {
+                    self.decide(lsn, transaction, DecisionRecord::Commit, branches, None)
+                })
+            }
             ReplayedRecord::Other(record) => self.fold(lsn, record),
         };
         folded.map_err(|message| RecoveryError { lsn, message })
+    }
+
+    fn follow(&mut self, lsn: Lsn) -> Result<(), RecoveryError> {
+        if lsn < self.last_lsn {
+            return Err(RecoveryError {
+                lsn,
+                message: format!("follows record {}", self.last_lsn.0),
+            });
+        }
+        self.last_lsn = lsn;
+        Ok(())
     }
 
     fn fold(&mut self, lsn: Lsn, record: Record) -> Result<(), String> {
@@ -164,7 +182,7 @@ impl Recovery {
             Record::Registered {
                 transaction,
                 branches,
-            } => self.registered(lsn, transaction, branches.iter().map(BranchRef::from)),
+            } => self.registered(lsn, transaction, references(&branches)),
             Record::Delegated {
                 transaction,
                 branch,
@@ -175,18 +193,15 @@ impl Recovery {
                 decision,
                 branches,
                 key,
-            } => self.decide(
-                lsn,
-                transaction,
-                decision,
-                branches.iter().map(BranchRef::from),
-                key,
-            ),
+            } => {
+                let branches = self.read_branches(references(&branches))?;
+                self.decide(lsn, transaction, decision, branches, key)
+            }
             Record::Deviated {
                 transaction,
                 deviation,
             } => self.deviated(transaction, deviation, lsn),
-            Record::Ended { transaction } => self.end(lsn, transaction),
+            Record::Ended { transaction } => self.end_known(lsn, transaction),
             Record::Horizon { transaction, key_ms } => {
                 self.floor_ms = self.floor_ms.max(transaction.milliseconds());
                 self.history.raise_horizon(transaction);
@@ -201,12 +216,12 @@ impl Recovery {
                 self.learn_id(transaction)?;
                 self.keys.bind(key.clone(), transaction);
                 self.keys.answer(&key.key, transaction, outcome.clone(), lsn);
-                self.finish(Finished {
+                self.finish(Finished::Other(Box::new(Other {
                     transaction,
                     outcome,
                     key: Some(key.key),
                     branches: Few::default(),
-                });
+                })));
                 Ok(())
             }
             Record::EndedCommits { transactions } => {
@@ -226,36 +241,36 @@ impl Recovery {
         branches: impl Iterator<Item = BranchRef<'a>>,
     ) -> Result<(), String> {
         self.learn_id(transaction)?;
-        if self.table.contains(transaction) {
+        if self.contains(transaction) {
             return Err(format!("transaction {transaction} is registered twice"));
         }
         let decision = DecisionRecord::Abort(AbortReason::Presumed);
-        let entry = self.decided(lsn, decision, branches, None)?;
+        let entry = decided(lsn, decision, self.read_branches(branches)?, None);
         self.table.insert(transaction, entry);
         Ok(())
     }
 
-    fn decide<'a>(
+    fn decide(
         &mut self,
         lsn: Lsn,
         transaction: TransactionId,
         decision: DecisionRecord,
-        branches: impl Iterator<Item = BranchRef<'a>>,
+        branches: Few<Branch>,
         key: Option<Box<KeyRecord>>,
     ) -> Result<(), String> {
         self.learn_id(transaction)?;
+        self.settle(transaction);
         if self
             .table
             .get(transaction)
             .is_some_and(|known| !is_undecided(known))
         {
-            return Err(format!("transaction {transaction} is decided twice"));
+            return Err(decided_twice(transaction));
         }
         if let Some(key) = key.as_deref() {
             self.keys.bind(key.clone(), transaction);
         }
-        let entry = self.decided(lsn, decision, branches, key)?;
-        self.enter(transaction, entry, lsn);
+        self.enter(transaction, decided(lsn, decision, branches, key), lsn);
         Ok(())
     }
 
@@ -305,7 +320,7 @@ impl Recovery {
         key: Option<Box<KeyRecord>>,
     ) -> Result<(), String> {
         self.learn_id(transaction)?;
-        if self.table.contains(transaction) {
+        if self.contains(transaction) {
             return Err(format!("transaction {transaction} is delegated twice"));
         }
         let doubt = match &key {
@@ -340,43 +355,19 @@ impl Recovery {
         })
     }
 
-    /// A transaction in its decided state, every branch still to be told.
-    fn decided<'a>(
+    /// Branches that are still to be told of a commit, in the order of their ordinals.
+    fn read_branches<'a>(
         &mut self,
-        lsn: Lsn,
-        decision: DecisionRecord,
         branches: impl Iterator<Item = BranchRef<'a>>,
-        key: Option<Box<KeyRecord>>,
-    ) -> Result<Transaction, String> {
-        let told = match &decision {
-            DecisionRecord::Commit => Decision::Commit,
-            DecisionRecord::Abort(_) => Decision::Abort,
-        };
+    ) -> Result<Few<Branch>, String> {
         let mut list = Few::default();
         for branch in branches {
-            list.push(self.branch(branch, BranchState::Delivering(told))?);
+            list.push(self.branch(branch, BranchState::Delivering(Decision::Commit))?);
         }
         if !list.is_sorted_by_key(|branch: &Branch| branch.id) {
             list.sort_by_key(|branch: &Branch| branch.id);
         }
-        let (unacked, attempts) = (list.len(), 0);
-        let state = match decision {
-            DecisionRecord::Commit => State::Committing {
-                decided: lsn,
-                unacked,
-                attempts,
-            },
-            DecisionRecord::Abort(reason) => State::Aborting {
-                reason,
-                decided: Some(lsn),
-                unacked,
-                attempts,
-            },
-        };
-        let mut entry = Transaction::new(state, list);
-        entry.key = key;
-        entry.logged = true;
-        Ok(entry)
+        Ok(list)
     }
 
     /// The places of a resource and a store that a record names. A log names few, and them over and over.
@@ -426,17 +417,18 @@ impl Recovery {
             | None => {}
             Some(outcome) => {
                 self.history.insert(transaction, outcome.clone(), lsn);
-                self.finish(Finished {
+                self.finish(Finished::Other(Box::new(Other {
                     transaction,
                     outcome,
                     key: entry.key.map(|record| record.key),
                     branches: entry.branches,
-                });
+                })));
             }
         }
     }
 
     fn deviated(&mut self, transaction: TransactionId, deviation: Deviation, lsn: Lsn) -> Result<(), String> {
+        self.settle(transaction);
         let unknown = || format!("transaction {transaction} deviates without a decision");
         let entry = self.table.get_mut(transaction).ok_or_else(unknown)?;
         let told = match &entry.state {
@@ -457,6 +449,50 @@ impl Recovery {
         }
         Ok(())
     }
+}
+
+/// A transaction in its decided state, every branch still to be told.
+fn decided(
+    lsn: Lsn,
+    decision: DecisionRecord,
+    mut branches: Few<Branch>,
+    key: Option<Box<KeyRecord>>,
+) -> Transaction {
+    let (unacked, attempts) = (branches.len(), 0);
+    let (told, state) = match decision {
+        DecisionRecord::Commit => {
+            let state = State::Committing {
+                decided: lsn,
+                unacked,
+                attempts,
+            };
+            (Decision::Commit, state)
+        }
+        DecisionRecord::Abort(reason) => {
+            let state = State::Aborting {
+                reason,
+                decided: Some(lsn),
+                unacked,
+                attempts,
+            };
+            (Decision::Abort, state)
+        }
+    };
+    for branch in &mut branches {
+        branch.state = BranchState::Delivering(told);
+    }
+    let mut entry = Transaction::new(state, branches);
+    entry.key = key;
+    entry.logged = true;
+    entry
+}
+
+fn references(branches: &[BranchRecord]) -> impl Iterator<Item = BranchRef<'_>> {
+    branches.iter().map(BranchRef::from)
+}
+
+fn decided_twice(transaction: TransactionId) -> String {
+    format!("transaction {transaction} is decided twice")
 }
 
 fn is_undecided(entry: &Transaction) -> bool {

@@ -13,13 +13,14 @@ impl Coordinator {
     /// Appends the record of the new epoch, which must be durable before any session or client is accepted: ids of this
     /// epoch are told from then on.
     pub fn start(
-        recovery: Recovery,
+        mut recovery: Recovery,
         next_lsn: Lsn,
         now: Moment,
         wall_ms: u64,
         effects: &mut Vec<Effect>,
     ) -> Coordinator {
         assert!(next_lsn > recovery.last_lsn, "the next record follows the last");
+        recovery.settle_all();
         let Recovery {
             identity,
             limits,

@@ -10,12 +10,14 @@
 //! Tags and the numbers of variants never change and are never used again. What is new gets a new tag, or a new version
 //! if its reader must not be an old program. Length and checksum are the log's business.
 
+mod lists;
 mod read;
 mod replay;
 mod write;
 
+pub use lists::Lists;
 pub use read::{DecodeError, decode, decode_finished};
-pub use replay::{Branches, decode_replayed};
+pub use replay::{Branches, decode_replayed, recognize};
 pub use write::{encode, encode_finished};
 
 /// The version of all tags below.

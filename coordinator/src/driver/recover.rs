@@ -1,6 +1,8 @@
 //! Taking up a log: read it, fold it, begin a new epoch, and only then let anybody in.
 
-use handfast_core::{Coordinator, Event, Identity, LogSpace, Lsn, Moment, Record, Recovery, ReplayedRecord};
+use handfast_core::{
+    Coordinator, Event, Identity, LogSpace, Lsn, Moment, Record, Recovery, RecoveryError, ReplayedRecord,
+};
 use handfast_ids::{LogId, Partition};
 use handfast_proto::v1;
 use handfast_wal::{Disk, Entry, Log, Options};
@@ -8,6 +10,7 @@ use tokio::sync::watch;
 
 use super::calls::Calls;
 use super::checkpoints::Checkpoints;
+use super::codec::{Branches, Lists};
 use super::gate::Gate;
 use super::journal::Journal;
 use super::outbox::{Outbox, OutboxSettings};
@@ -129,6 +132,7 @@ fn outbox_settings(settings: &Settings) -> OutboxSettings {
 /// Folds the log's entries; the first error wins, because what comes behind it means nothing.
 pub struct Replay {
     limits: handfast_core::Limits,
+    lists: Lists,
     state: Result<Option<Recovery>, Error>,
 }
 
@@ -137,6 +141,7 @@ impl Replay {
     pub fn new(settings: &Settings) -> Self {
         Replay {
             limits: settings.limits.core(),
+            lists: Lists::default(),
             state: Ok(None),
         }
     }
@@ -148,9 +153,16 @@ impl Replay {
             Entry::Record { lsn, record } => (Lsn(lsn.0), record),
         };
         failpoint::hit(Point::DuringRecovery);
-        if let Ok(recovery) = &mut self.state
-            && let Err(error) = apply(recovery, &self.limits, lsn, bytes)
-        {
+        let Ok(recovery) = &mut self.state else {
+            return;
+        };
+        let folded = match (&mut *recovery, codec::recognize(bytes, &mut self.lists)) {
+            (Some(recovery), Some(record)) => recovery
+                .replay_known(lsn, record)
+                .map_err(|error| unusable(lsn, &error.message)),
+            _ => apply(recovery, &self.limits, &mut self.lists, lsn, bytes),
+        };
+        if let Err(error) = folded {
             self.state = Err(error);
         }
     }
@@ -170,17 +182,11 @@ impl Replay {
 fn apply(
     recovery: &mut Option<Recovery>,
     limits: &handfast_core::Limits,
+    lists: &mut Lists,
     lsn: Lsn,
     bytes: &[u8],
 ) -> Result<(), Error> {
-    let corrupt = |message: String| {
-        let advice = "run the version of the program that wrote it, or restore the directory from a copy";
-        Error::new(
-            Kind::Corrupt,
-            format!("record {} of the log cannot be used: {message}; {advice}", lsn.0),
-        )
-    };
-    let record = codec::decode_replayed(bytes).map_err(|error| corrupt(error.to_string()))?;
+    let record = codec::decode_replayed(bytes).map_err(|error| unusable(lsn, &error.to_string()))?;
     let recovery = match (&mut *recovery, &record) {
         (Some(recovery), _) => recovery,
         (none, ReplayedRecord::Other(Record::EpochStarted { log, .. })) => {
@@ -190,9 +196,34 @@ fn apply(
             };
             none.insert(Recovery::new(identity, limits.clone()))
         }
-        (None, _) => return Err(corrupt("it comes before the record of any epoch".to_owned())),
+        (None, _) => return Err(unusable(lsn, "it comes before the record of any epoch")),
     };
-    recovery
-        .replay(lsn, record)
-        .map_err(|error| corrupt(error.message))
+    learn_branches(recovery, lists, lsn, &record)
+        .and_then(|()| recovery.replay(lsn, record))
+        .map_err(|error| unusable(lsn, &error.message))
+}
+
+/// From now on, a record with this list of branches is recognized.
+fn learn_branches(
+    recovery: &mut Recovery,
+    lists: &mut Lists,
+    lsn: Lsn,
+    record: &ReplayedRecord<Branches<'_>>,
+) -> Result<(), RecoveryError> {
+    if let ReplayedRecord::Registered { branches, .. } | ReplayedRecord::Committed { branches, .. } = record
+        && lists.takes(branches.bytes())
+    {
+        let list = recovery.learn_branches(lsn, branches.clone())?;
+        lists.enter(branches.bytes(), list);
+    }
+    Ok(())
+}
+
+#[cold]
+fn unusable(lsn: Lsn, message: &str) -> Error {
+    let advice = "run the version of the program that wrote it, or restore the directory from a copy";
+    Error::new(
+        Kind::Corrupt,
+        format!("record {} of the log cannot be used: {message}; {advice}", lsn.0),
+    )
 }

@@ -5,11 +5,21 @@ use handfast_ids::{IdempotencyKey, TransactionId};
 use super::Recovery;
 use crate::branch::Branch;
 use crate::few::Few;
-use crate::{FinishedTransaction, Outcome};
+use crate::{BranchList, FinishedTransaction, Outcome};
 
-/// An ended transaction, with its resources by their places.
+/// An ended transaction, with its resources by their places. Nearly all are plain commits and soon pushed out by others,
+/// so that one of those takes no memory of its own.
 #[derive(Debug)]
-pub(super) struct Finished {
+pub(super) enum Finished {
+    Commit {
+        transaction: TransactionId,
+        list: BranchList,
+    },
+    Other(Box<Other>),
+}
+
+#[derive(Debug)]
+pub(super) struct Other {
     pub transaction: TransactionId,
     pub outcome: Outcome,
     pub key: Option<IdempotencyKey>,
@@ -19,20 +29,29 @@ pub(super) struct Finished {
 impl Recovery {
     /// What the index keeps of the newest that have ended, oldest end first. Aborts that left no record are not found again.
     pub fn take_finished(&mut self) -> Vec<FinishedTransaction> {
-        let finished = std::mem::take(&mut self.finished);
-        finished
-            .into_iter()
-            .map(|finished| FinishedTransaction {
-                transaction: finished.transaction,
-                outcome: finished.outcome,
-                key: finished.key,
-                branches: finished
-                    .branches
-                    .iter()
-                    .map(|branch| self.resources.record(branch))
-                    .collect(),
-            })
-            .collect()
+        let records = |branches: &Few<Branch>| {
+            branches
+                .iter()
+                .map(|branch| self.resources.record(branch))
+                .collect()
+        };
+        let all = self.finished.iter().map(|finished| match finished {
+            Finished::Commit { transaction, list } => FinishedTransaction {
+                transaction: *transaction,
+                outcome: Outcome::Committed,
+                key: None,
+                branches: records(self.list(*list)),
+            },
+            Finished::Other(other) => FinishedTransaction {
+                transaction: other.transaction,
+                outcome: other.outcome.clone(),
+                key: other.key.clone(),
+                branches: records(&other.branches),
+            },
+        });
+        let all = all.collect();
+        self.finished.clear();
+        all
     }
 
     pub(super) fn finish(&mut self, finished: Finished) {

@@ -2,7 +2,10 @@ use handfast_ids::{
     BranchId, Epoch, Generation, IdempotencyKey, LogId, Partition, ResourceName, StoreId, TransactionId,
 };
 
-use super::{Identity, Recovery};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::{Identity, Recovery, RecoveryError, references};
 use crate::{
     AbortReason, BranchRecord, BranchRef, DecisionRecord, Deviation, DeviationKind, FinishedTransaction,
     KeyRecord, Limits, Lsn, Outcome, Record, ReplayedRecord, RequestDigest,
@@ -197,5 +200,112 @@ fn bytes_that_are_no_name_are_refused() {
         };
         let refused = recovery(1).replay(Lsn(2), record);
         assert!(refused.is_err(), "{bytes:?}");
+    }
+}
+
+/// Records about three transactions over four resources, in any order: what a log may say, and what it may not.
+fn any_record() -> impl Strategy<Value = Record> {
+    let branches = || vec((0..3u32, 0..4usize), 0..3);
+    let listed = |branches: Vec<(u32, usize)>| {
+        let resources = ["a", "b", "c", "d"];
+        let branches = branches.into_iter();
+        branches
+            .map(|(number, resource)| branch(number, resources[resource]))
+            .collect::<Vec<_>>()
+    };
+    let reason = || AbortReason::Deadline;
+    prop_oneof![
+        4 => (1..4u32, branches()).prop_map(move |(sequence, branches)| Record::Registered {
+            transaction: id(sequence),
+            branches: listed(branches),
+        }),
+        8 => (1..4u32, branches()).prop_map(move |(sequence, branches)| committed(sequence, listed(branches))),
+        1 => (1..4u32, branches()).prop_map(move |(sequence, branches)| {
+            decided(sequence, DecisionRecord::Abort(reason()), listed(branches), None)
+        }),
+        1 => (1..4u32, branches()).prop_map(move |(sequence, branches)| {
+            decided(sequence, DecisionRecord::Commit, listed(branches), Some("key"))
+        }),
+        1 => (1..4u32, 0..3u32).prop_map(move |(sequence, number)| Record::Delegated {
+            transaction: id(sequence),
+            branch: branch(number, "a"),
+            key: None,
+        }),
+        1 => (1..4u32, 0..3u32).prop_map(|(sequence, number)| Record::Deviated {
+            transaction: id(sequence),
+            deviation: Deviation {
+                branch: BranchId(number),
+                resource: name("a"),
+                kind: DeviationKind::Mixed,
+                evidence: "committed by hand".to_owned(),
+            },
+        }),
+        8 => (1..4u32).prop_map(ended),
+    ]
+}
+
+/// The record with its branches one by one, whether their list was met before or not.
+fn replay_listed(recovery: &mut Recovery, lsn: Lsn, record: &Record) -> Result<(), RecoveryError> {
+    let record = match record {
+        Record::Registered {
+            transaction,
+            branches,
+        } => ReplayedRecord::Registered {
+            transaction: *transaction,
+            branches: references(branches),
+        },
+        Record::Decided {
+            transaction,
+            decision: DecisionRecord::Commit,
+            branches,
+            key: None,
+        } => ReplayedRecord::Committed {
+            transaction: *transaction,
+            branches: references(branches),
+        },
+        _ => return recovery.apply(lsn, record.clone()),
+    };
+    recovery.replay(lsn, record)
+}
+
+proptest! {
+    #[test]
+    fn a_list_that_was_met_says_the_same_as_its_branches(records in vec(any_record(), 1..30)) {
+        let (mut by_place, mut one_by_one) = (recovery(2), recovery(2));
+        for record in records {
+            let lsn = by_place.last_lsn.next();
+            let expected = replay_listed(&mut one_by_one, lsn, &record);
+            prop_assert_eq!(by_place.apply(lsn, record), expected.clone());
+            if expected.is_err() {
+                return Ok(());
+            }
+        }
+        by_place.settle_all();
+        one_by_one.settle_all();
+        prop_assert_eq!(&by_place.table, &one_by_one.table);
+        prop_assert_eq!(&by_place.history, &one_by_one.history);
+        prop_assert_eq!(&by_place.keys, &one_by_one.keys);
+        prop_assert_eq!(&by_place.resources, &one_by_one.resources);
+        prop_assert_eq!(by_place.take_finished(), one_by_one.take_finished());
+    }
+}
+
+/// More lists than are kept: the rest is read branch by branch.
+#[test]
+fn lists_beyond_the_last_place_are_read_all_the_same() {
+    let mut recovery = recovery(10_000);
+    let branches = |number: u32| vec![branch(number, "orders-db"), branch(number + 1, "ledger")];
+    for number in 0..3000 {
+        apply(&mut recovery, [committed(number, branches(number))]);
+    }
+    for number in (0..3000).step_by(2) {
+        apply(&mut recovery, [ended(number)]);
+    }
+    recovery.settle_all();
+    let live: Vec<_> = recovery.table.iter().map(|(id, _)| id).collect();
+    let expected: Vec<_> = (1..3000).step_by(2).map(id).collect();
+    assert_eq!(live, expected);
+    for (place, finished) in recovery.take_finished().into_iter().enumerate() {
+        assert_eq!(finished.branches, branches(2 * place as u32));
     }
 }

@@ -113,6 +113,11 @@ impl Writer {
         let sequence = (self.transactions % u64::from(SEQUENCE)) as u32;
         let transaction = TransactionId::new(milliseconds, Partition(0), Epoch(1), sequence);
         self.transactions += 1;
+        let registered = Record::Registered {
+            transaction,
+            branches: self.branches.clone(),
+        };
+        self.append(&registered).await?;
         let decided = Record::Decided {
             transaction,
             decision: DecisionRecord::Commit,

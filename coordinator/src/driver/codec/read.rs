@@ -319,6 +319,11 @@ impl<'a> Input<'a> {
     }
 
     #[inline]
+    pub(super) fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.at..]
+    }
+
+    #[inline]
     pub(super) fn end(&self) -> Result<()> {
         match self.bytes.len() - self.at {
             0 => Ok(()),

@@ -1,16 +1,26 @@
 //! Bytes to records that are only folded: names and branches stay where they are.
 
-use handfast_core::{BranchRef, ReplayedRecord};
-use handfast_ids::StoreId;
+use handfast_core::{BranchRef, KnownRecord, ReplayedRecord};
+use handfast_ids::{StoreId, TransactionId};
 
+use super::lists::Lists;
 use super::read::{Input, Result, decode};
-use super::{decision, tag};
+use super::{VERSION, decision, tag};
 
 /// The branches of a record, one by one. Their lengths were checked.
 #[derive(Clone, Debug)]
 pub struct Branches<'a> {
+    /// From the length of the list to the end of the record.
+    bytes: &'a [u8],
     input: Input<'a>,
     left: u64,
+}
+
+impl<'a> Branches<'a> {
+    /// What [`Lists`] knows the list by.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
 }
 
 impl<'a> Iterator for Branches<'a> {
@@ -25,6 +35,26 @@ impl<'a> Iterator for Branches<'a> {
     fn size_hint(&self) -> (usize, Option<usize>) {
         let left = self.left as usize;
         (left, Some(left))
+    }
+}
+
+/// The record in these bytes, if it is one of those that a log is full of, and its list of branches was met before: the
+/// bytes of the list are not read again. Says nothing of any other bytes.
+#[inline]
+pub fn recognize(bytes: &[u8], lists: &mut Lists) -> Option<KnownRecord> {
+    let (id, rest) = bytes.get(2..)?.split_first_chunk::<16>()?;
+    let transaction = TransactionId::from_u128(u128::from_be_bytes(*id)).ok()?;
+    match (bytes[0], bytes[1], rest) {
+        (VERSION, tag::ENDED, []) => Some(KnownRecord::Ended { transaction }),
+        (VERSION, tag::REGISTERED, rest) => {
+            let list = lists.find(rest)?;
+            Some(KnownRecord::Registered { transaction, list })
+        }
+        (VERSION, tag::DECIDED, [decision::COMMIT, rest @ ..]) => {
+            let list = lists.find(rest)?;
+            Some(KnownRecord::Committed { transaction, list })
+        }
+        _ => None,
     }
 }
 
@@ -51,9 +81,6 @@ pub fn decode_replayed(bytes: &[u8]) -> Result<ReplayedRecord<Branches<'_>>> {
                 branches,
             }
         }
-        tag::ENDED => ReplayedRecord::Ended {
-            transaction: input.id()?,
-        },
         _ => return decode(bytes).map(ReplayedRecord::Other),
     };
     input.end()?;
@@ -62,8 +89,10 @@ pub fn decode_replayed(bytes: &[u8]) -> Result<ReplayedRecord<Branches<'_>>> {
 
 #[inline]
 fn branches<'a>(input: &mut Input<'a>) -> Result<Branches<'a>> {
+    let bytes = input.rest();
     let left = input.length()?;
     let branches = Branches {
+        bytes,
         input: input.clone(),
         left,
     };

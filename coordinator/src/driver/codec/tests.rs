@@ -1,6 +1,6 @@
 use handfast_core::{
-    AbortReason, BranchRecord, DecisionRecord, Deviation, DeviationKind, FinishedTransaction, KeyRecord, Lsn,
-    Outcome, Record, Refusal, ReplayedRecord, RequestDigest,
+    AbortReason, BranchRecord, DecisionRecord, Deviation, DeviationKind, FinishedTransaction, Identity,
+    KeyRecord, KnownRecord, Limits, Lsn, Outcome, Record, Recovery, Refusal, ReplayedRecord, RequestDigest,
 };
 use handfast_ids::{
     BranchId, Epoch, Generation, IdempotencyKey, LogId, Partition, ResourceName, StoreId, TransactionId,
@@ -9,7 +9,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::{Branches, decode, decode_finished, decode_replayed, encode, encode_finished};
+use super::{Branches, Lists, decode, decode_finished, decode_replayed, encode, encode_finished, recognize};
 
 fn id() -> impl Strategy<Value = TransactionId> {
     (0u64..1 << 48, 0u16..1 << 12, 0..=Epoch::MAX.0, any::<u32>()).prop_map(
@@ -169,7 +169,6 @@ fn taken_up(record: ReplayedRecord<Branches<'_>>) -> Record {
             branches: list(branches),
             key: None,
         },
-        ReplayedRecord::Ended { transaction } => Record::Ended { transaction },
         ReplayedRecord::Other(record) => record,
     }
 }
@@ -262,4 +261,61 @@ fn a_length_that_lies_asks_for_no_memory() {
     bytes.push(0x7F);
     let error = decode(&bytes).unwrap_err();
     assert!(error.message.contains("does not fit"), "{error}");
+}
+
+/// A list is known by its bytes, in whichever record of its kind they stand, and no other is taken for it.
+#[test]
+fn a_list_that_was_met_is_recognized() {
+    let of = |sequence, store| Record::Decided {
+        transaction: TransactionId::new(1, Partition(0), Epoch(2), sequence),
+        decision: DecisionRecord::Commit,
+        branches: vec![BranchRecord {
+            branch: BranchId(0),
+            resource: ResourceName::new("ledger").unwrap(),
+            store: StoreId(store),
+        }],
+        key: None,
+    };
+    let identity = Identity {
+        log: LogId(1),
+        partition: Partition(0),
+    };
+    let mut recovery = Recovery::new(identity, Limits::default());
+    let mut lists = Lists::default();
+    let (first, same, another) = (bytes_of(&of(1, 7)), bytes_of(&of(2, 7)), bytes_of(&of(3, 8)));
+    assert_eq!(recognize(&first, &mut lists), None);
+    let Ok(ReplayedRecord::Committed { branches, .. }) = decode_replayed(&first) else {
+        panic!("it is a commit");
+    };
+    let list = recovery.learn_branches(Lsn(1), branches.clone()).unwrap();
+    lists.enter(branches.bytes(), list);
+    let committed = |sequence| KnownRecord::Committed {
+        transaction: TransactionId::new(1, Partition(0), Epoch(2), sequence),
+        list: list.unwrap(),
+    };
+    assert_eq!(recognize(&first, &mut lists), Some(committed(1)));
+    assert_eq!(recognize(&same, &mut lists), Some(committed(2)));
+    assert_eq!(recognize(&another, &mut lists), None);
+    // A byte more or less is another list.
+    assert_eq!(recognize(&[&same[..], &[0]].concat(), &mut lists), None);
+    assert_eq!(recognize(&same[..same.len() - 1], &mut lists), None);
+    let transaction = TransactionId::new(1, Partition(0), Epoch(2), 9);
+    let ended = bytes_of(&Record::Ended { transaction });
+    assert_eq!(
+        recognize(&ended, &mut lists),
+        Some(KnownRecord::Ended { transaction })
+    );
+    assert_eq!(recognize(&[&ended[..], &[0]].concat(), &mut lists), None);
+    let newer = [&[2], &ended[1..]].concat();
+    assert_eq!(recognize(&newer, &mut lists), None);
+}
+
+#[test]
+fn lists_that_find_no_place_are_not_entered() {
+    let mut lists = Lists::default();
+    assert!(!lists.takes(&[0; 5000]));
+    assert!(lists.takes(&[1]));
+    lists.enter(&[1], None);
+    assert!(!lists.takes(&[2]));
+    assert_eq!(lists.find(&[1]), None);
 }
