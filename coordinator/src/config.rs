@@ -167,6 +167,7 @@ limits! {
     operation_bytes: usize,
     live_operation_bytes: usize,
     unfinished_branches_per_resource: usize,
+    operation_bytes_per_resource: usize,
     resources: usize,
     waiters_per_transaction: usize,
     keys: usize,
@@ -277,6 +278,23 @@ impl Settings {
                 "the record of a transaction with limits.branches_per_transaction needs {record} bytes: \
                  log.buffer_bytes is {} and log.segment_bytes {}, give at least as much and twice as much",
                 self.log.buffer_bytes, self.log.segment_bytes
+            ));
+        }
+        // What waits for one stuck resource may take half of what there is for all.
+        let share = self.limits.unfinished_branches_per_resource;
+        if share > self.server.calls / 2 {
+            return refuse(format!(
+                "limits.unfinished_branches_per_resource is {share}, and as many of the {} of server.calls may wait for one \
+                 resource that is stuck; give at least twice as many calls, or lower the limit",
+                self.server.calls
+            ));
+        }
+        let share = self.limits.operation_bytes_per_resource;
+        if share > self.limits.live_operation_bytes / 2 {
+            return refuse(format!(
+                "limits.operation_bytes_per_resource is {share}, and limits.live_operation_bytes {}, of which one resource that \
+                 is stuck must leave half to the others; raise the one or lower the other",
+                self.limits.live_operation_bytes
             ));
         }
         let room = self.limits.operation_bytes + FRAME_OVERHEAD_BYTES;

@@ -12,6 +12,7 @@ impl Coordinator {
     pub fn audit(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         let mut unfinished = BTreeMap::new();
+        let mut awaited_bytes = BTreeMap::new();
         for (transaction, entry) in self.table.iter() {
             for branch in entry
                 .branches
@@ -19,6 +20,9 @@ impl Coordinator {
                 .filter(|branch| branch.state.is_unfinished())
             {
                 *unfinished.entry(branch.resource).or_insert(0) += 1;
+                if branch.state.pinned_to().is_some() {
+                    *awaited_bytes.entry(branch.resource).or_insert(0) += entry.operation_bytes;
+                }
             }
             if counted(&entry.state) != recounted(entry) {
                 let (counted, found) = (counted(&entry.state), recounted(entry));
@@ -37,6 +41,13 @@ impl Coordinator {
                 let (name, counted) = (&resource.name, resource.unfinished);
                 wrong.push(format!(
                     "{name} counts {counted} unfinished branches and has {found}"
+                ));
+            }
+            let found = awaited_bytes.get(&index).copied().unwrap_or(0);
+            if resource.awaited_bytes != found {
+                let (name, counted) = (&resource.name, resource.awaited_bytes);
+                wrong.push(format!(
+                    "{name} counts {counted} bytes of operations that wait for it, and there are {found}"
                 ));
             }
         }

@@ -47,6 +47,7 @@ impl Coordinator {
             let id = handfast_ids::BranchId(ordinal as u32);
             let resource = self.resources.get_mut(index);
             resource.unfinished += 1;
+            resource.awaited_bytes += operation_bytes;
             let session = resource.next_session().expect("admission found a session");
             let store = resource.store;
             let sent = self.now;
@@ -334,7 +335,7 @@ impl Coordinator {
         }
         let mut indexes = Vec::with_capacity(found);
         for operation in &request.operations {
-            indexes.push(self.admit_operation(operation, &indexes)?);
+            indexes.push(self.admit_operation(operation, operation_bytes(request), &indexes)?);
         }
         Ok(indexes)
     }
@@ -368,6 +369,7 @@ impl Coordinator {
     fn admit_operation(
         &self,
         operation: &OperationRequest,
+        operation_bytes: usize,
         before: &[ResourceIndex],
     ) -> Result<ResourceIndex, Rejection> {
         let name = &operation.resource;
@@ -391,7 +393,11 @@ impl Coordinator {
             });
         }
         let of_this_transaction = before.iter().filter(|&&other| other == index).count();
-        if resource.unfinished + of_this_transaction >= self.limits.unfinished_branches_per_resource {
+        let awaited_bytes = resource.awaited_bytes + (of_this_transaction + 1) * operation_bytes;
+        if resource.unfinished + of_this_transaction >= self.limits.unfinished_branches_per_resource
+            // One that is alone may be as large as any.
+            || resource.awaited_bytes > 0 && awaited_bytes > self.limits.operation_bytes_per_resource
+        {
             let retry_after_ms = self.limits.retry_hint_ms;
             return Err(Rejection::ResourceBacklog {
                 resource: name.clone(),

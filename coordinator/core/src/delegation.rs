@@ -75,6 +75,7 @@ impl Coordinator {
         for branch in &mut entry.branches {
             if let Step::To(next) = branch.state.on(BranchEvent::Doubt) {
                 branch.state = next;
+                self.resources.get_mut(branch.resource).awaited_bytes -= entry.operation_bytes;
             }
         }
         self.operation_bytes -= std::mem::take(&mut entry.operation_bytes);
@@ -164,7 +165,10 @@ impl Coordinator {
             return;
         };
         target.state = next;
-        self.resources.get_mut(index).unfinished -= 1;
+        let resource = self.resources.get_mut(index);
+        resource.unfinished -= 1;
+        // Nothing any more if it was asked: then they were given back with the doubt.
+        resource.awaited_bytes -= entry.operation_bytes;
         // It is the coordinator's again, and the one branch has said everything.
         match (
             decision,

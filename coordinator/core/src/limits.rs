@@ -13,6 +13,9 @@ pub struct Limits {
     pub live_operation_bytes: usize,
     /// Unfinished branches of one resource; more are refused, so that a stuck resource stays its own trouble.
     pub unfinished_branches_per_resource: usize,
+    /// Bytes of the operations of transactions that wait for the vote of one resource; more are refused for it, so that a
+    /// stuck one leaves room under `live_operation_bytes`.
+    pub operation_bytes_per_resource: usize,
     /// Resource names that the log knows.
     pub resources: usize,
     /// Callers that wait for one transaction.
@@ -57,7 +60,8 @@ impl Default for Limits {
             branches_per_transaction: 4096,
             operation_bytes: 1 << 20,
             live_operation_bytes: 512 << 20,
-            unfinished_branches_per_resource: 250_000,
+            unfinished_branches_per_resource: 100_000,
+            operation_bytes_per_resource: 256 << 20,
             resources: 10_000,
             waiters_per_transaction: 1024,
             keys: 1_000_000,

@@ -40,6 +40,8 @@ pub(crate) struct Resource {
     turn: usize,
     /// Branches that are not finished.
     pub unfinished: usize,
+    /// Of the operations of the transactions that wait for its vote, once for each branch.
+    pub awaited_bytes: usize,
     /// After which transaction the open decisions are still to be sent to a returned resource.
     pub redeliver_after: Option<TransactionId>,
 }
@@ -124,6 +126,7 @@ impl Resources {
             sessions: Vec::new(),
             turn: 0,
             unfinished: 0,
+            awaited_bytes: 0,
             redeliver_after: None,
         });
         index

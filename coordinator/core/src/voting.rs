@@ -170,8 +170,10 @@ impl Coordinator {
         };
         voter.state = next;
         let index = voter.resource;
+        let resource = self.resources.get_mut(index);
+        resource.awaited_bytes -= entry.operation_bytes;
         if !next.is_unfinished() {
-            self.resources.get_mut(index).unfinished -= 1;
+            resource.unfinished -= 1;
         }
         if let Vote::Refused {
             reason,
@@ -291,6 +293,9 @@ impl Coordinator {
         };
         let mut unacked = 0;
         for branch in &mut entry.branches {
+            if branch.state.pinned_to().is_some() {
+                self.resources.get_mut(branch.resource).awaited_bytes -= entry.operation_bytes;
+            }
             if let Step::To(next) = branch.state.on(BranchEvent::Decide(decision)) {
                 branch.state = next;
                 unacked += 1;

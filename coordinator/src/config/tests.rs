@@ -20,7 +20,7 @@ fn without_sources_the_defaults_hold() {
 
 #[test]
 fn flags_beat_the_environment_which_beats_the_file() {
-    let file = file("[server]\nlisten = '127.0.0.1:1'\nheartbeat_ms = 1\ncalls = 1\n");
+    let file = file("[server]\nlisten = '127.0.0.1:1'\nheartbeat_ms = 1\nsessions = 1\n");
     let environment = variables(&[
         ("HANDFAST_SERVER__LISTEN", "127.0.0.1:2"),
         ("HANDFAST_SERVER__HEARTBEAT_MS", "2"),
@@ -32,7 +32,7 @@ fn flags_beat_the_environment_which_beats_the_file() {
     let settings = Settings::from_sources(Some(file.path()), environment, &flags).unwrap();
     assert_eq!(settings.server.listen.port(), 3);
     assert_eq!(settings.server.heartbeat_ms, 2);
-    assert_eq!(settings.server.calls, 1);
+    assert_eq!(settings.server.sessions, 1);
 }
 
 #[test]
@@ -51,9 +51,30 @@ fn an_unknown_key_is_refused_with_the_accepted_ones() {
 
 #[test]
 fn settings_that_contradict_each_other_are_refused() {
-    let environment = variables(&[("HANDFAST_SERVER__FRAME_BYTES", "1000")]);
-    let error = Settings::from_sources(None, environment, &Flags::default()).unwrap_err();
-    assert!(error.message.contains("operation_bytes"), "{error}");
+    let cases = [
+        ("SERVER__FRAME_BYTES", "1000", "limits.operation_bytes"),
+        // One resource that is stuck would take what the others need.
+        (
+            "SERVER__CALLS",
+            "150000",
+            "limits.unfinished_branches_per_resource",
+        ),
+        (
+            "LIMITS__UNFINISHED_BRANCHES_PER_RESOURCE",
+            "100001",
+            "server.calls",
+        ),
+        (
+            "LIMITS__LIVE_OPERATION_BYTES",
+            "300000000",
+            "limits.operation_bytes_per_resource",
+        ),
+    ];
+    for (name, value, named) in cases {
+        let environment = variables(&[(&format!("HANDFAST_{name}"), value)]);
+        let error = Settings::from_sources(None, environment, &Flags::default()).unwrap_err();
+        assert!(error.message.contains(named), "{name}: {error}");
+    }
 }
 
 /// Each would end the process later: with an overflow, at a bound of a library, or at the first record that does not fit.

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use handfast_core::{Event, ExecuteRequest, OperationRequest, Outcome, Reply, SessionHello, SessionId, Wait};
+use handfast_core::{
+    Event, ExecuteRequest, OperationRequest, Outcome, Rejection, Reply, SessionHello, SessionId, Wait,
+};
 use handfast_ids::{BranchId, Generation, InstanceId, ResourceName, StoreId, TransactionId};
 use handfast_proto::status::Reason;
 use handfast_proto::{convert, v1};
@@ -286,6 +288,38 @@ async fn a_session_with_too_much_waiting_is_ended() {
         assert!(!is_commit(&answer));
     }
     while soon(stuck.received.recv()).await.is_some() {}
+}
+
+/// What waits for a participant that never votes takes its own share of the calls, and no more.
+#[tokio::test]
+async fn a_stuck_participant_leaves_calls_for_the_others() {
+    let mut settings = settings();
+    settings.server.calls = 8;
+    settings.limits.unfinished_branches_per_resource = 4;
+    let cluster = Cluster::new(&settings).await;
+    let mut stuck = cluster.dial("stuck").await;
+    let mut waiting = Vec::new();
+    for _ in 0..4 {
+        waiting.push(cluster.execute(&["stuck"]));
+        stuck.prepares().await;
+    }
+    for _ in 0..8 {
+        let refused = soon(cluster.execute(&["stuck"])).await.unwrap().unwrap();
+        let is_backlog = matches!(refused, Reply::Rejected(Rejection::ResourceBacklog { .. }));
+        assert!(is_backlog, "{refused:?}");
+    }
+    let mut sound = cluster.dial("orders-db").await;
+    let executing: Vec<_> = (0..4).map(|_| cluster.execute(&["orders-db"])).collect();
+    let mut prepared = 0;
+    while prepared < executing.len() {
+        let transactions = sound.prepares().await;
+        prepared += transactions.len();
+        sound.vote(&transactions).await;
+    }
+    for executed in executing {
+        assert!(is_commit(&soon(executed).await.unwrap()));
+    }
+    assert!(waiting.iter().all(|call| !call.is_finished()));
 }
 
 #[tokio::test]

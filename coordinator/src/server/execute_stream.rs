@@ -22,7 +22,7 @@ use crate::driver::{Answer, DriverHandle, FRAMES_IN_FLIGHT, Input, StreamId};
 use crate::runtime;
 
 /// Requests of one stream that wait for an answer; its reader waits for room for more.
-const WINDOW: usize = 65_536;
+const WINDOW: usize = 131_072;
 
 /// Messages to a client, and how they end.
 pub type Responses = Pin<Box<dyn Stream<Item = Result<v1::ExecuteStreamResponse, Status>> + Send>>;

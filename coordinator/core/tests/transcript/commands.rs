@@ -93,6 +93,7 @@ impl Stage {
                 "keys" => limits.keys = value as usize,
                 "history" => limits.history = value as usize,
                 "redelivery-step" => limits.redelivery_step = value as usize,
+                "operation-bytes-of-a-resource" => limits.operation_bytes_per_resource = value as usize,
                 "live-operation-bytes" => limits.live_operation_bytes = value as usize,
                 _ => return Err(format!("there is no limit {name}")),
             }

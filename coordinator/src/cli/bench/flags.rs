@@ -75,10 +75,13 @@ pub struct Flags {
     /// Participants that dial in and do nothing
     #[arg(long, value_name = "PARTICIPANTS", default_value_t = 0)]
     pub connect_idle: usize,
-    /// Participants that never vote. Clients of their own, one for each ten of --clients, run transactions there; each run
-    /// is measured without and with them
+    /// Participants that never vote. Clients of their own run transactions there; each run is measured without and with them
     #[arg(long, value_name = "PARTICIPANTS", default_value_t = 0)]
     pub stuck: usize,
+    /// Clients of the participants that never vote. With more than limits.unfinished_branches_per_resource, the rest is
+    /// refused [default: one for each ten of --clients]
+    #[arg(long, value_name = "CLIENTS", requires = "stuck")]
+    pub stuck_clients: Option<usize>,
     /// Milliseconds by which each sync of the coordinator's log is delayed, as on a slow disk
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
     pub sync_delay_ms: u64,
@@ -179,10 +182,9 @@ impl Flags {
 
     /// Clients of the participants that never vote.
     pub fn stuck_clients(&self) -> usize {
-        if self.stuck == 0 {
-            0
-        } else {
-            self.clients.div_ceil(10)
+        match self.stuck {
+            0 => 0,
+            _ => self.stuck_clients.unwrap_or(self.clients.div_ceil(10)),
         }
     }
 
