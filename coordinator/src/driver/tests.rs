@@ -19,6 +19,7 @@ use disk::MemoryDisk;
 
 mod disk;
 mod forces;
+mod gone;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
