@@ -62,14 +62,7 @@ async fn a_call_that_is_dropped_at_any_poll_ends_as_if_its_answer_was_lost() {
             }
         })
         .await;
-        // Taken in with the first poll, it comes to its end without anybody who waits for it; before that, it never was.
-        if turn == 1 {
-            session.vote(&prepared).await;
-        }
-        if turn > 0 {
-            while session.frame().await.decisions.is_empty() {}
-        }
-        // The only place for a call is free again.
+        // The only place for a call is free again, whether there will be a vote or not.
         let next = async {
             loop {
                 match service
@@ -82,6 +75,13 @@ async fn a_call_that_is_dropped_at_any_poll_ends_as_if_its_answer_was_lost() {
             }
         };
         let begun = soon(next).await.unwrap().into_inner().transaction_id;
+        // Taken in with the first poll, it comes to its end without anybody who waits for it; before that, it never was.
+        if turn == 1 {
+            session.vote(&prepared).await;
+        }
+        if turn > 0 {
+            while session.frame().await.decisions.is_empty() {}
+        }
 
         // So it is with a commit by its caller's own count, and with questions.
         let commit = v1::CommitRequest {
