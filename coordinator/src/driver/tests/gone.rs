@@ -45,6 +45,8 @@ async fn poll_and_drop<T>(
 async fn a_call_that_is_dropped_at_any_poll_ends_as_if_its_answer_was_lost() {
     let mut settings = settings();
     settings.server.calls = 1;
+    // No deadline frees the place.
+    settings.limits.default_timeout_ms = 10 * PATIENCE.as_millis() as u64;
     let mut ended = false;
     for polls in 0..POLLS {
         let cluster = Cluster::new(&settings).await;
