@@ -31,6 +31,7 @@
 
 mod audit;
 mod branch;
+mod chunks;
 mod clients;
 mod coordinator;
 mod delegation;

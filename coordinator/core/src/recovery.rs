@@ -242,7 +242,7 @@ impl Recovery {
     ) -> Result<(), String> {
         self.learn_id(transaction)?;
         if self.contains(transaction) {
-            return Err(format!("transaction {transaction} is registered twice"));
+            return Err(registered_twice(transaction));
         }
         let decision = DecisionRecord::Abort(AbortReason::Presumed);
         let entry = decided(lsn, decision, self.read_branches(branches)?, None);
@@ -489,6 +489,10 @@ fn decided(
 
 fn references(branches: &[BranchRecord]) -> impl Iterator<Item = BranchRef<'_>> {
     branches.iter().map(BranchRef::from)
+}
+
+fn registered_twice(transaction: TransactionId) -> String {
+    format!("transaction {transaction} is registered twice")
 }
 
 fn decided_twice(transaction: TransactionId) -> String {

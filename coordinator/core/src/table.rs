@@ -14,14 +14,12 @@ use std::hash::{Hash, Hasher};
 
 use handfast_ids::TransactionId;
 
+use crate::chunks::Chunks;
 use crate::id_index::IdIndex;
 use crate::transaction::Transaction;
 
 /// Entries of `order` that may be out of use before it is swept, beside as many as are in use.
 const SLACK: usize = 1024;
-
-/// Slots of a chunk: as many as fill 64 KiB, so that the allocator, which rounds up, has nothing to round.
-const CHUNK: usize = (64 << 10) / size_of::<Slot>();
 
 type Slot = Option<(TransactionId, Transaction)>;
 
@@ -53,17 +51,17 @@ impl InOrder {
 
 impl Table {
     pub fn len(&self) -> usize {
-        self.slots.len - self.free.len()
+        self.slots.0.len() - self.free.len()
     }
 
     pub fn get(&self, transaction: TransactionId) -> Option<&Transaction> {
         let slot = self.slot_of(transaction)?;
-        self.slots.get(slot).as_ref().map(|(_, entry)| entry)
+        self.slots.0.get(slot).as_ref().map(|(_, entry)| entry)
     }
 
     pub fn get_mut(&mut self, transaction: TransactionId) -> Option<&mut Transaction> {
         let slot = self.slot_of(transaction)?;
-        self.slots.get_mut(slot).as_mut().map(|(_, entry)| entry)
+        self.slots.0.get_mut(slot).as_mut().map(|(_, entry)| entry)
     }
 
     pub fn contains(&self, transaction: TransactionId) -> bool {
@@ -80,13 +78,7 @@ impl Table {
             *known = entry;
             return;
         }
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
-            None => self.slots.add(),
-        };
-        *self.slots.get_mut(slot) = Some((transaction, entry));
-        let slots = &self.slots;
-        self.index.insert(slot, |slot| slots.id_at(slot));
+        let slot = self.place(transaction, entry);
         let id = transaction.as_u128();
         match self.order.back() {
             Some(last) if last.id() >= id => match self.order.binary_search_by_key(&id, InOrder::id) {
@@ -97,10 +89,34 @@ impl Table {
         }
     }
 
+    /// Enters transactions that are not here yet, in whatever order they come.
+    pub fn extend(&mut self, entries: impl Iterator<Item = (TransactionId, Transaction)>) {
+        for (transaction, entry) in entries {
+            let slot = self.place(transaction, entry);
+            self.order.push_back(InOrder::new(transaction, slot));
+        }
+        self.order.make_contiguous().sort_unstable_by_key(InOrder::id);
+    }
+
+    /// Enters one into a slot, but not into `order`.
+    fn place(&mut self, transaction: TransactionId, entry: Transaction) -> u32 {
+        let used = Some((transaction, entry));
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                *self.slots.0.get_mut(slot) = used;
+                slot
+            }
+            None => self.slots.0.push(used),
+        };
+        let slots = &self.slots;
+        self.index.insert(slot, |slot| slots.id_at(slot));
+        slot
+    }
+
     pub fn remove(&mut self, transaction: TransactionId) -> Option<Transaction> {
         let slots = &self.slots;
         let slot = self.index.remove(transaction, |slot| slots.id_at(slot))?;
-        let (_, entry) = self.slots.get_mut(slot).take()?;
+        let (_, entry) = self.slots.0.get_mut(slot).take()?;
         self.free.push(slot);
         self.sweep();
         Some(entry)
@@ -123,7 +139,7 @@ impl Table {
     }
 
     pub fn values(&self) -> impl Iterator<Item = &Transaction> {
-        let slots = self.slots.chunks.iter().flatten().flatten();
+        let slots = self.slots.0.iter().flatten();
         slots.map(|(_, entry)| entry)
     }
 
@@ -156,36 +172,14 @@ impl Hash for Table {
     }
 }
 
-/// The slots, all chunks but the last of them full.
+/// The slots.
 #[derive(Clone, Debug, Default)]
-struct Slots {
-    chunks: Vec<Vec<Slot>>,
-    len: usize,
-}
+struct Slots(Chunks<Slot>);
 
 impl Slots {
-    fn get(&self, slot: u32) -> &Slot {
-        &self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
-    }
-
-    fn get_mut(&mut self, slot: u32) -> &mut Slot {
-        &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
-    }
-
-    /// Another slot, which is free.
-    fn add(&mut self) -> u32 {
-        if self.len.is_multiple_of(CHUNK) {
-            self.chunks.push(Vec::with_capacity(CHUNK));
-        }
-        let slot = u32::try_from(self.len).expect("the table is limited to far fewer");
-        let chunk = self.chunks.last_mut().expect("there is one with room");
-        chunk.push(None);
-        self.len += 1;
-        slot
-    }
-
     fn id_at(&self, slot: u32) -> TransactionId {
         let (id, _) = self
+            .0
             .get(slot)
             .as_ref()
             .expect("the index knows only slots in use");
@@ -193,7 +187,7 @@ impl Slots {
     }
 
     fn holds(&self, entry: &InOrder) -> Option<(TransactionId, &Transaction)> {
-        match self.get(entry.slot) {
+        match self.0.get(entry.slot) {
             Some((id, held)) if id.as_u128() == entry.id() => Some((*id, held)),
             _ => None,
         }

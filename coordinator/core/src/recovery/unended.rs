@@ -11,10 +11,12 @@
 use handfast_ids::TransactionId;
 
 use super::finished::Finished;
-use super::{Recovery, decided, decided_twice};
+use super::{Recovery, decided, decided_twice, registered_twice};
 use crate::branch::Branch;
+use crate::chunks::Chunks;
 use crate::few::Few;
 use crate::id_index::IdIndex;
+use crate::transaction::Transaction;
 use crate::{AbortReason, BranchList, BranchRef, DecisionRecord, KnownRecord, Lsn, Outcome, RecoveryError};
 
 /// Lists of branches that are kept to be named by their places. Of a log that has more, the rest is read one by one.
@@ -37,7 +39,7 @@ enum Word {
 
 #[derive(Debug, Default)]
 pub(super) struct UnendedTable {
-    slots: Vec<Slot>,
+    slots: Chunks<Slot>,
     free: Vec<u32>,
     index: IdIndex,
 }
@@ -51,12 +53,7 @@ struct Slot {
 
 impl UnendedTable {
     fn contains(&self, transaction: TransactionId) -> bool {
-        self.get(transaction).is_some()
-    }
-
-    fn get(&self, transaction: TransactionId) -> Option<Unended> {
-        let slot = self.index.find(transaction, id_in(&self.slots))?;
-        self.slots[slot as usize].unended
+        self.index.find(transaction, id_in(&self.slots)).is_some()
     }
 
     /// Enters one, or the later word on it, and gives the word before.
@@ -66,16 +63,15 @@ impl UnendedTable {
             unended: Some(unended),
         };
         if let Some(slot) = self.index.find(transaction, id_in(&self.slots)) {
-            return std::mem::replace(&mut self.slots[slot as usize], entry).unended;
+            return std::mem::replace(self.slots.get_mut(slot), entry).unended;
         }
         let slot = match self.free.pop() {
-            Some(slot) => slot,
-            None => {
-                self.slots.push(entry);
-                (self.slots.len() - 1) as u32
+            Some(slot) => {
+                *self.slots.get_mut(slot) = entry;
+                slot
             }
+            None => self.slots.push(entry),
         };
-        self.slots[slot as usize] = entry;
         self.index.insert(slot, id_in(&self.slots));
         None
     }
@@ -83,22 +79,12 @@ impl UnendedTable {
     fn remove(&mut self, transaction: TransactionId) -> Option<Unended> {
         let slot = self.index.remove(transaction, id_in(&self.slots))?;
         self.free.push(slot);
-        self.slots[slot as usize].unended.take()
-    }
-
-    /// All that are left, in the order of their ids.
-    fn into_sorted(self) -> impl Iterator<Item = (TransactionId, Unended)> {
-        let mut slots = self.slots;
-        slots.retain(|slot| slot.unended.is_some());
-        slots.sort_unstable_by_key(|slot| slot.transaction);
-        slots
-            .into_iter()
-            .filter_map(|slot| Some((slot.transaction, slot.unended?)))
+        self.slots.get_mut(slot).unended.take()
     }
 }
 
-fn id_in(slots: &[Slot]) -> impl Fn(u32) -> TransactionId {
-    |slot| slots[slot as usize].transaction
+fn id_in(slots: &Chunks<Slot>) -> impl Fn(u32) -> TransactionId {
+    |slot| slots.get(slot).transaction
 }
 
 impl Recovery {
@@ -144,12 +130,12 @@ impl Recovery {
         list: BranchList,
     ) -> Result<(), String> {
         self.learn_id(transaction)?;
-        if self.contains(transaction) {
-            return Err(format!("transaction {transaction} is registered twice"));
-        }
         let word = Word::Registered;
-        self.unended.put(transaction, Unended { word, lsn, list });
-        Ok(())
+        let before = self.unended.put(transaction, Unended { word, lsn, list });
+        match before.is_some() || self.table.contains(transaction) {
+            true => Err(registered_twice(transaction)),
+            false => Ok(()),
+        }
     }
 
     fn commit_known(&mut self, lsn: Lsn, transaction: TransactionId, list: BranchList) -> Result<(), String> {
@@ -195,24 +181,30 @@ impl Recovery {
     /// The log has more to say of this one than that it ended.
     pub(super) fn settle(&mut self, transaction: TransactionId) {
         if let Some(unended) = self.unended.remove(transaction) {
-            self.enter_unended(transaction, unended);
+            let entry = unended.entry(&self.lists);
+            self.table.insert(transaction, entry);
         }
     }
 
     /// The log is read: what has not ended is live.
     pub(crate) fn settle_all(&mut self) {
-        for (transaction, unended) in std::mem::take(&mut self.unended).into_sorted() {
-            self.enter_unended(transaction, unended);
-        }
+        let UnendedTable { slots, .. } = std::mem::take(&mut self.unended);
+        let lists = &self.lists;
+        let live = slots
+            .into_iter()
+            .filter_map(|slot| Some((slot.transaction, slot.unended?.entry(lists))));
+        self.table.extend(live);
     }
+}
 
-    fn enter_unended(&mut self, transaction: TransactionId, unended: Unended) {
-        let list = self.list(unended.list).clone();
-        let decision = match unended.word {
+impl Unended {
+    /// What it is if no more is said of it.
+    fn entry(self, lists: &[Few<Branch>]) -> Transaction {
+        let branches = lists[self.list.0 as usize].clone();
+        let decision = match self.word {
             Word::Registered => DecisionRecord::Abort(AbortReason::Presumed),
             Word::Committed => DecisionRecord::Commit,
         };
-        let entry = decided(unended.lsn, decision, list, None);
-        self.table.insert(transaction, entry);
+        decided(self.lsn, decision, branches, None)
     }
 }
