@@ -197,6 +197,26 @@ impl PostgresServer {
         self.process.as_mut().map_or(Ok(()), ServerProcess::check)
     }
 
+    /// A standby named `name` that keeps all that the server logs, and says so when it is safe: with
+    /// `synchronous_standby_names` set to it, commits wait for it. Ended when dropped.
+    pub fn start_receiver(&self, name: &str) -> anyhow::Result<ServerProcess> {
+        let folder = self.folder.join(name);
+        fs::create_dir_all(&folder)?;
+        self.give_to_user()?;
+        let mut receiver = self.command("pg_receivewal");
+        receiver.args(["--synchronous", "--no-loop", "-D"]).arg(&folder);
+        let port = self.port;
+        receiver.args([
+            "-d",
+            &format!("host=127.0.0.1 port={port} user=postgres application_name={name}"),
+        ]);
+        receiver
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        ServerProcess::spawn(&mut receiver, Signal::INT)
+    }
+
     /// Makes the next start that of a standby.
     pub fn become_standby(&self) -> anyhow::Result<()> {
         fs::write(self.data().join("standby.signal"), "")?;

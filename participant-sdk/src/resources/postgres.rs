@@ -39,6 +39,7 @@ mod parameter;
 mod preconditions;
 mod prepare;
 mod promise;
+mod replication;
 mod scan;
 mod schema;
 mod session;

@@ -8,7 +8,7 @@ use super::failure::{is_absent, is_lock_timeout, resource_error};
 use super::markers::{self, Ended};
 use super::options::{ABORT_ROUNDS, CALL_LIMIT, REAP_AFTER};
 use super::session::Session;
-use super::{backends, gid};
+use super::{backends, gid, replication};
 use crate::resource::{BranchKey, Completion, Decision, ResourceError};
 
 /// Carries out a decision within [`CALL_LIMIT`]. There is no limit on the server's side: one that ended its wait for a
@@ -39,7 +39,12 @@ async fn commit(session: &Session, branch: BranchKey) -> Result<Completion, Reso
         // The list of prepared transactions was read by the failed statement. The marker is looked up in a later snapshot;
         // the other order could miss a commit that happens in between.
         Err(error) if is_absent(&error) => match look_up(&lease, branch).await? {
-            Some(Ended::Committed { .. }) => Completion::Done,
+            Some(Ended::Committed { .. }) => {
+                replication::catch_up(&lease)
+                    .await
+                    .map_err(|error| resource_error("seeing to it that a commit is safe", &error))?;
+                Completion::Done
+            }
             Some(Ended::Aborted { evidence }) => Completion::Contrary(evidence),
             None => Completion::Hazard(no_proof(&lease, &gid).await?),
         },

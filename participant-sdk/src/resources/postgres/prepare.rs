@@ -11,7 +11,7 @@ use super::failure::{no_connection, refusal};
 use super::options::{SETTLE_LIMIT, STATEMENT_LIMIT};
 use super::promise::{Begun, BranchTransaction, Limits, Promise, known};
 use super::session::Session;
-use super::{backends, finish, gid, statements};
+use super::{backends, finish, gid, replication, statements};
 use crate::resource::{BranchKey, Refusal, ResourceError, SeenLog, Vote, Work};
 use crate::resources::sql::SqlOperation;
 use crate::resources::sql::open_branches::Taken;
@@ -138,6 +138,11 @@ async fn repeated(session: &Session, branch: BranchKey, deadline: Instant) -> Vo
         let known = known(&lease, branch, &gid::encode(branch))
             .await
             .map_err(|error| refusal(&error))?;
+        if known.prepared {
+            replication::catch_up(&lease)
+                .await
+                .map_err(|error| refusal(&error))?;
+        }
         lease.give_back();
         Ok(known.prepared)
     };
@@ -221,6 +226,9 @@ async fn look_when_quiet(
     let known = known(&lease, branch, &gid::encode(branch))
         .await
         .map_err(failed)?;
+    if known.prepared {
+        replication::catch_up(&lease).await.map_err(failed)?;
+    }
     lease.give_back();
     Ok(if known.prepared || quiet {
         Some(known.prepared)

@@ -21,7 +21,7 @@ use tokio_postgres::{Client, Row, SimpleQueryMessage};
 use super::connection::{Backend, Lease};
 use super::failure::{describe, is_marker_collision, refusal};
 use super::markers;
-use super::{Parameter, gid};
+use super::{Parameter, gid, replication};
 use crate::resource::{BranchKey, Refusal, SeenLog, Vote};
 use crate::resources::sql::running::RunningWork;
 
@@ -90,7 +90,9 @@ impl BranchTransaction {
             gid,
         };
         if known.prepared {
-            transaction.roll_back().await;
+            transaction.lease.batch_execute("ROLLBACK").await?;
+            replication::catch_up(&transaction.lease).await?;
+            transaction.give_back();
             return Ok(Begun::AlreadyPrepared);
         }
         if let Some(state) = known.ended {
@@ -204,6 +206,9 @@ impl BranchTransaction {
         let Ok(known) = known(&self.lease, self.branch, &self.gid).await else {
             return unknown;
         };
+        if known.prepared && replication::catch_up(&self.lease).await.is_err() {
+            return unknown;
+        }
         let vote = match known.ended {
             _ if known.prepared => Vote::Prepared { prepared_for: None },
             Some(state) if is_marker_collision(error) => Vote::Refused(ended_refusal(self.branch, &state)),
