@@ -4,6 +4,7 @@ use std::path::Path;
 
 use handfast_participant::{Outcome, Transaction, failpoint};
 
+use super::certificates::Authority;
 use super::coordinator::Coordinator;
 use super::hotel::{Booking, Fault, Hotel, Said, Wire};
 use super::process::AgentFile;
@@ -177,6 +178,45 @@ async fn a_service_over_grpc_that_is_away_when_all_is_decided_confirms_once_it_i
     until("the confirm", async || hotel.room(ROOM) == [Booking::Confirmed]).await;
     assert_eq!(hotel.steps(), ["try", "confirm"]);
     assert_eq!(agent.end().await, Some(0));
+}
+
+#[tokio::test]
+async fn checking_says_of_each_service_whether_it_can_be_called_and_calls_none() {
+    let (coordinator, plain) = (Coordinator::start().await, Hotel::over(Wire::Grpc).await);
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let trusted = Hotel::secure(Wire::Grpc, ours.sign("127.0.0.1")).await;
+    let stranger = Hotel::secure(Wire::Http, theirs.sign("127.0.0.1")).await;
+    let mut file = AgentFile::new(&coordinator.address);
+    let ca_file = file.path("ca.pem");
+    ours.write(&ca_file);
+    for (name, hotel) in [("plain", &plain), ("trusted", &trusted), ("stranger", &stranger)] {
+        let settings = settings(hotel, &file.path(name)) + &format!("ca_file = {ca_file:?}");
+        file = file.with("tcc", name, &settings);
+    }
+    let checked = tokio::task::spawn_blocking(move || file.check(&[], &[]));
+    let output = checked.await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for words in [
+        format!(
+            "  holds   try: {}/handfast.tcc.v1.TryConfirmCancel/Try: a gRPC server",
+            plain.url
+        ),
+        format!(
+            "  holds   cancel: {}/handfast.tcc.v1.TryConfirmCancel/Cancel: a gRPC server",
+            trusted.url
+        ),
+        format!(
+            "  BROKEN  confirm: {}/confirm: the service's certificate is not one that ca_file vouches for: ",
+            stranger.url
+        ),
+        "1 of 3 resources cannot take part".to_owned(),
+    ] {
+        assert!(said.contains(&words), "no {words:?} in\n{said}");
+    }
+    for hotel in [&plain, &trusted, &stranger] {
+        assert_eq!(hotel.steps(), [] as [&str; 0]);
+    }
 }
 
 #[test]
