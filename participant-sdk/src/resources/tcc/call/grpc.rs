@@ -20,7 +20,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioTimer;
 use tonic::body::Body;
 use tonic::client::Grpc;
-use tonic::metadata::MetadataValue;
+use tonic::metadata::AsciiMetadataValue;
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -42,7 +42,7 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 pub(super) struct GrpcCalls {
     connector: Connector,
     client: GrpcOnly,
-    authorization: Option<HeaderValue>,
+    authorization: Option<AsciiMetadataValue>,
     max_response_bytes: usize,
 }
 
@@ -58,7 +58,7 @@ impl GrpcCalls {
         Ok(GrpcCalls {
             connector,
             client: GrpcOnly(client),
-            authorization: connection::authorization(options)?,
+            authorization: connection::authorization(options)?.map(as_metadata).transpose()?,
             max_response_bytes: options.max_response_bytes,
         })
     }
@@ -108,9 +108,8 @@ impl GrpcCalls {
         let method = url.path_and_query().cloned();
         let method = method.unwrap_or_else(|| PathAndQuery::from_static("/"));
         let mut request = self.request(message);
-        if let Ok(key) = MetadataValue::try_from(key) {
-            request.metadata_mut().insert("idempotency-key", key);
-        }
+        let key = AsciiMetadataValue::try_from(key).expect("hexadecimal digits, dashes and a word are ASCII");
+        request.metadata_mut().insert("idempotency-key", key);
         request.set_timeout(limit);
         let mut grpc = Grpc::with_origin(self.client.clone(), origin(url))
             .max_decoding_message_size(self.max_response_bytes);
@@ -122,11 +121,9 @@ impl GrpcCalls {
     fn request<Q>(&self, message: Q) -> Request<Q> {
         let mut request = Request::new(message);
         if let Some(authorization) = &self.authorization {
-            let value = MetadataValue::try_from(authorization.as_bytes());
-            if let Ok(mut value) = value {
-                value.set_sensitive(true);
-                request.metadata_mut().insert("authorization", value);
-            }
+            request
+                .metadata_mut()
+                .insert("authorization", authorization.clone());
         }
         request
     }
@@ -196,6 +193,15 @@ impl Service<hyper::Request<Body>> for GrpcOnly {
             Ok(response)
         })
     }
+}
+
+fn as_metadata(header: HeaderValue) -> Result<AsciiMetadataValue, ResourceError> {
+    let value = AsciiMetadataValue::try_from(header.as_bytes());
+    let mut value = value.map_err(|_| {
+        ResourceError::permanent("the bearer token has characters that no metadata of gRPC may have")
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// The address without the method.
