@@ -84,7 +84,13 @@ impl Stay {
     }
 }
 
+/// Opens it, once the journal is free: the thread of a dropped resource's disk lets go of the lock a little later.
 async fn open(options: TccOptions) -> TccResource {
+    if let Ok(lock) = std::fs::File::open(options.data_dir.join("LOCK")) {
+        let freed = tokio::task::spawn_blocking(move || lock.lock());
+        let freed = tokio::time::timeout(LIMIT, freed).await;
+        freed.expect("the journal is free").unwrap().unwrap();
+    }
     let resource = TccResource::new(options);
     resource.open().await.unwrap();
     resource
