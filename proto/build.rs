@@ -7,21 +7,30 @@ use std::path::PathBuf;
 use prost::Message;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let protos = [
-        "handfast/v1/transaction.proto",
-        "handfast/v1/participant.proto",
-        "handfast/v1/admin.proto",
-    ];
+    compile(
+        "handfast.v1",
+        &[
+            "handfast/v1/transaction.proto",
+            "handfast/v1/participant.proto",
+            "handfast/v1/admin.proto",
+        ],
+    )?;
+    // By itself, because no coordinator serves it, and its descriptors are what reflection shows.
+    compile("handfast.tcc.v1", &["handfast/tcc/v1/try_confirm_cancel.proto"])
+}
+
+/// One package: its code, and its descriptors as `<package>.bin`.
+fn compile(package: &str, protos: &[&str]) -> Result<(), Box<dyn Error>> {
     for proto in protos {
         println!("cargo::rerun-if-changed={proto}");
     }
     let descriptors = protox::compile(protos, ["."])?;
-    let path = PathBuf::from(std::env::var("OUT_DIR")?).join("handfast.v1.bin");
+    let path = PathBuf::from(std::env::var("OUT_DIR")?).join(format!("{package}.bin"));
     std::fs::write(&path, descriptors.encode_to_vec())?;
     tonic_build::configure()
         .bytes(["."])
         .file_descriptor_set_path(&path)
         .skip_protoc_run()
-        .compile_protos(&protos, &["."])?;
+        .compile_protos(protos, &["."])?;
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! - [`ledger`]: embedded accounts, on the SDK's journal.
 //! - [`mariadb`]: MariaDB, and MySQL 8, on their XA transactions.
 //! - [`postgres`]: PostgreSQL, on its own prepared transactions.
-//! - [`tcc`]: a service with three HTTP calls: try, confirm, cancel.
+//! - [`tcc`]: a service with three calls over HTTP or gRPC: try, confirm, cancel.
 
 #[cfg(feature = "files")]
 pub mod files;

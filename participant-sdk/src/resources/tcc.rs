@@ -1,8 +1,8 @@
-//! A service with three HTTP calls as a resource: try, confirm, cancel.
+//! A service with three calls as a resource: try, confirm, cancel. They go over HTTP or gRPC, and nothing here knows which.
 //!
 //! ```text
-//!  prepare ─► intent in the journal ─► try ─┬─ 2xx ───────────────► vote prepared
-//!                                           ├─ 409, 422 ──────────► fence, vote refused
+//!  prepare ─► intent in the journal ─► try ─┬─ done ──────────────► vote prepared
+//!                                           ├─ no ────────────────► fence, vote refused
 //!                                           └─ anything else ─► cancel ─► fence, vote refused, retryably
 //!  commit ──► confirm ─► marker             (again and again, as often as the coordinator sends it)
 //!  abort  ──► cancel ──► fence              (a branch that was never tried gets the fence alone)
@@ -20,6 +20,7 @@
 //! What must never live here: a loop that waits for the service. Whatever was not answered is asked again by the coordinator.
 
 mod call;
+mod check;
 mod options;
 
 use std::collections::BTreeSet;
@@ -31,7 +32,9 @@ use handfast_wal::RealDisk;
 use tokio::sync::Mutex;
 
 pub use call::CALL_VERSION;
-pub use options::{DEFAULT_RESPONSE_BYTES, DEFAULT_TIMEOUT, TccOptions};
+pub use options::{
+    DEFAULT_RESPONSE_BYTES, DEFAULT_TIMEOUT, GRPC_SERVICE, MAX_TIMEOUT, TccOptions, Transport,
+};
 
 use crate::failpoint;
 use crate::journal::branches::BranchState;
@@ -42,11 +45,8 @@ use crate::resource::{
     BranchKey, Completion, Decision, Refusal, Resource, ResourceError, ScanLine, SeenLog, StoreIdentity,
     Vote, Work,
 };
-use crate::resources::Finding;
 use call::{Answer, Caller, Step};
 
-/// How long looking whether somebody listens may take.
-const CHECK_LIMIT: Duration = Duration::from_secs(5);
 /// The most bytes of a service's words that are kept as evidence.
 const EVIDENCE_BYTES: usize = 1_024;
 
@@ -75,51 +75,6 @@ impl TccResource {
             open: Mutex::new(None),
             tried: StdMutex::default(),
         }))
-    }
-
-    /// Looks at every precondition, and calls nothing of the service. It need not be open.
-    pub async fn check(&self) -> Vec<Finding> {
-        let options = &self.0.options;
-        let urls = match options.urls() {
-            Ok(urls) => urls,
-            Err(error) => return vec![Finding::broken("urls", "may not be called", error)],
-        };
-        let mut findings = Vec::new();
-        for (what, url) in [
-            ("try", urls.attempt),
-            ("confirm", urls.confirm),
-            ("cancel", urls.cancel),
-        ] {
-            let default = if url.scheme_str() == Some("https") {
-                443
-            } else {
-                80
-            };
-            let port = url.port_u16().unwrap_or(default);
-            let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-            let connecting = tokio::net::TcpStream::connect((host.as_str(), port));
-            let connected = tokio::time::timeout(CHECK_LIMIT, connecting).await;
-            let todo = "start the service there, or correct the address";
-            findings.push(match connected {
-                Ok(Ok(_)) => Finding::holds(what, format!("{url}: somebody listens")),
-                Ok(Err(error)) => Finding::broken(what, format!("{url}: {error}"), todo),
-                Err(_) => Finding::broken(what, format!("{url}: no answer within {CHECK_LIMIT:?}"), todo),
-            });
-        }
-        findings.push(match Caller::new(options) {
-            Ok(_) => Finding::holds(
-                "calls",
-                format!("at most {} ms each", options.timeout.as_millis()),
-            ),
-            Err(error) => Finding::broken("calls", "cannot be made", error.message),
-        });
-        let place = options.data_dir.display().to_string();
-        findings.push(match std::fs::metadata(&options.data_dir) {
-            Ok(metadata) if metadata.is_dir() => Finding::holds("data_dir", place),
-            Ok(_) => Finding::broken("data_dir", place, "this is a file; name a directory"),
-            Err(_) => Finding::holds("data_dir", format!("{place} will be made")),
-        });
-        findings
     }
 
     /// Writes a record down. Once begun it runs to its end, whoever waits for it.

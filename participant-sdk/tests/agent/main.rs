@@ -3,11 +3,13 @@
 //! - `checking`: what `check` says of good and of broken files
 //! - `files`: kind `files`, killed at each of its steps
 //! - `serving`: several resources in one process, one of them down, another instance that finishes what the first promised
-//! - `tcc`: kind `tcc`, killed between any two steps
+//! - `tcc`: kind `tcc` over each transport, killed between any two steps
 //! - `wrong_store`: another database behind a name
 #![cfg(all(feature = "postgres", feature = "files", feature = "tcc"))]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+#[path = "../support/certificates.rs"]
+mod certificates;
 mod checking;
 mod coordinator;
 mod files;

@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod agent_file;
+#[path = "../support/certificates.rs"]
+mod certificates;
 mod files;
 #[path = "../support/hotel.rs"]
 mod hotel;
@@ -17,6 +19,7 @@ mod tcc;
 use std::any::Any;
 
 use handfast_conformance::{Options, Report, Verdict};
+use hotel::Wire;
 
 /// A resource under test.
 struct Subject {
@@ -53,7 +56,8 @@ subjects! {
     ledger: ledger::subject();
     mariadb: mariadb::subject();
     postgres: postgres::subject();
-    tcc: tcc::subject().await;
+    tcc_over_grpc: tcc::subject(Wire::Grpc).await;
+    tcc_over_http: tcc::subject(Wire::Http).await;
 }
 
 async fn passes(subject: Subject) {

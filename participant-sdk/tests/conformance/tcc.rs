@@ -1,20 +1,28 @@
-//! A service with try, confirm and cancel: a hotel over HTTP, which lives as long as the test and sees the agent die.
+//! A service with try, confirm and cancel: a hotel over HTTP or gRPC, which lives as long as the test and sees the agent die.
 
 use std::sync::Arc;
 
 use handfast_conformance::{Effects, Operations, Options, Template};
 
 use crate::agent_file::AgentFile;
-use crate::hotel::{Booking, Hotel};
+use crate::hotel::{Booking, Hotel, Wire};
 use crate::{Subject, TWO_PHASES};
 
 /// More than all cases together book.
 const ROOMS: u64 = 100_000;
 
-pub async fn subject() -> Subject {
-    let hotel = Arc::new(Hotel::with_rooms(ROOMS).await);
+pub async fn subject(wire: Wire) -> Subject {
+    let hotel = Arc::new(Hotel::with_rooms(wire, ROOMS).await);
     let file = AgentFile::new();
-    let settings = format!("url = {:?}\ndata_dir = {:?}", hotel.url, file.path("journal"));
+    let transport = match wire {
+        Wire::Http => "http",
+        Wire::Grpc => "grpc",
+    };
+    let settings = format!(
+        "transport = \"{transport}\"\nurl = {:?}\ndata_dir = {:?}",
+        hotel.url,
+        file.path("journal")
+    );
     let mut options = Options::new(file.exec("tcc", "hotel", &settings), "hotel");
     options.operations = Operations {
         succeed: vec![Template::from_bytes(r#"{"room":{n}}"#)],

@@ -1,8 +1,29 @@
-//! `TccResource` against a real service over HTTP on loopback.
+//! `TccResource` against a real service on loopback, over HTTP and over gRPC.
+//!
+//! - `steps`: what each step does, and what it leaves
+//! - `unknown`: answers that do not come, or say nothing
+//! - `grpc`: names of one's own, deadlines, and what only status codes can say
+//! - `secure`: certificates
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+/// Each of these tests, once over each wire.
+macro_rules! over_each_wire {
+    ($($name:ident)*) => {
+        mod over_http {
+            $(#[tokio::test] async fn $name() { super::$name($crate::hotel::Wire::Http).await })*
+        }
+        mod over_grpc {
+            $(#[tokio::test] async fn $name() { super::$name($crate::hotel::Wire::Grpc).await })*
+        }
+    };
+}
+
+#[path = "../support/certificates.rs"]
+mod certificates;
+mod grpc;
 #[path = "../support/hotel.rs"]
 mod hotel;
+mod secure;
 mod steps;
 mod unknown;
 
@@ -11,7 +32,7 @@ use std::time::Duration;
 use handfast_participant::ids::{BranchId, Epoch, LogId, Partition, TransactionId};
 use handfast_participant::resources::tcc::{TccOptions, TccResource};
 use handfast_participant::{BranchKey, Completion, Decision, Refusal, Resource, SeenLog, Vote, Work};
-use hotel::Hotel;
+use hotel::{Hotel, Wire};
 
 const PREPARED: Vote = Vote::Prepared { prepared_for: None };
 /// Long enough for a busy machine.
@@ -40,15 +61,22 @@ struct Stay {
 }
 
 impl Stay {
-    async fn new() -> Self {
+    async fn over(wire: Wire) -> Self {
+        Self::at(Hotel::over(wire).await)
+    }
+
+    fn at(hotel: Hotel) -> Self {
         Stay {
-            hotel: Hotel::open().await,
+            hotel,
             folder: tempfile::tempdir().unwrap(),
         }
     }
 
     fn options(&self) -> TccOptions {
-        TccOptions::new(self.folder.path(), &self.hotel.url)
+        match self.hotel.wire {
+            Wire::Http => TccOptions::new(self.folder.path(), &self.hotel.url),
+            Wire::Grpc => TccOptions::grpc(self.folder.path(), &self.hotel.url),
+        }
     }
 
     async fn open(&self) -> TccResource {
@@ -56,7 +84,13 @@ impl Stay {
     }
 }
 
+/// Opens it, once the journal is free: the thread of a dropped resource's disk lets go of the lock a little later.
 async fn open(options: TccOptions) -> TccResource {
+    if let Ok(lock) = std::fs::File::open(options.data_dir.join("LOCK")) {
+        let freed = tokio::task::spawn_blocking(move || lock.lock());
+        let freed = tokio::time::timeout(LIMIT, freed).await;
+        freed.expect("the journal is free").unwrap().unwrap();
+    }
     let resource = TccResource::new(options);
     resource.open().await.unwrap();
     resource

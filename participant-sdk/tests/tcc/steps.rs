@@ -1,12 +1,20 @@
 use handfast_participant::resources::tcc::TccResource;
 use handfast_participant::{Completion, Decision, Resource, ScanPhase, Work};
 
-use super::hotel::Booking;
+use super::hotel::{Booking, Wire};
 use super::{LIMIT, PREPARED, Stay, branch, finish, open, prepare, refused, seen};
 
-#[tokio::test]
-async fn a_commit_confirms_and_an_abort_cancels_once() {
-    let stay = Stay::new().await;
+over_each_wire! {
+    a_commit_confirms_and_an_abort_cancels_once
+    the_service_refuses_in_its_own_words_and_holds_nothing
+    a_cancel_that_comes_first_leaves_a_fence
+    what_was_begun_outlives_the_process_and_belongs_to_one
+    a_token_is_sent_if_there_is_one
+    checking_says_whether_somebody_listens_and_changes_nothing
+}
+
+async fn a_commit_confirms_and_an_abort_cancels_once(wire: Wire) {
+    let stay = Stay::over(wire).await;
     let resource = stay.open().await;
     assert_eq!(prepare(&resource, 1, 12).await, PREPARED);
     assert_eq!(prepare(&resource, 1, 12).await, PREPARED, "the same vote again");
@@ -46,9 +54,8 @@ async fn a_commit_confirms_and_an_abort_cancels_once() {
     ));
 }
 
-#[tokio::test]
-async fn the_service_refuses_in_its_own_words_and_holds_nothing() {
-    let stay = Stay::new().await;
+async fn the_service_refuses_in_its_own_words_and_holds_nothing(wire: Wire) {
+    let stay = Stay::over(wire).await;
     let resource = stay.open().await;
     assert_eq!(prepare(&resource, 1, 12).await, PREPARED);
     let taken = refused(&resource, 2, 12).await;
@@ -79,9 +86,8 @@ async fn the_service_refuses_in_its_own_words_and_holds_nothing() {
     );
 }
 
-#[tokio::test]
-async fn a_cancel_that_comes_first_leaves_a_fence() {
-    let stay = Stay::new().await;
+async fn a_cancel_that_comes_first_leaves_a_fence(wire: Wire) {
+    let stay = Stay::over(wire).await;
     let resource = stay.open().await;
     assert_eq!(finish(&resource, 1, Decision::Abort).await, Completion::Done);
     assert_eq!(refused(&resource, 1, 12).await.reason, "BRANCH_ENDED");
@@ -99,9 +105,8 @@ async fn a_cancel_that_comes_first_leaves_a_fence() {
     );
 }
 
-#[tokio::test]
-async fn what_was_begun_outlives_the_process_and_belongs_to_one() {
-    let stay = Stay::new().await;
+async fn what_was_begun_outlives_the_process_and_belongs_to_one(wire: Wire) {
+    let stay = Stay::over(wire).await;
     let resource = stay.open().await;
     let identity = resource.open().await.unwrap();
     assert!(identity.attached);
@@ -136,8 +141,9 @@ async fn what_was_begun_outlives_the_process_and_belongs_to_one() {
 
 #[tokio::test]
 async fn the_service_gets_the_operation_that_was_asked_for() {
-    let stay = Stay::new().await;
+    let stay = Stay::over(Wire::Http).await;
     let resource = stay.open().await;
+    let mut heard = 0;
     for (number, operation, sent) in [
         (
             1,
@@ -157,17 +163,18 @@ async fn the_service_gets_the_operation_that_was_asked_for() {
         resource.prepare(branch(number), work, seen(1), LIMIT).await;
         resource.finish(branch(number), Decision::Abort).await.unwrap();
         let operation = sent.unwrap_or(operation);
-        let bodies = stay.hotel.take_bodies();
+        let bodies = stay.hotel.bodies().split_off(heard);
+        heard += bodies.len();
         assert!(!bodies.is_empty());
         for body in bodies {
+            let body = String::from_utf8(body).unwrap();
             assert!(body.ends_with(&format!("\"operation\":{operation}}}")), "{body}");
         }
     }
 }
 
-#[tokio::test]
-async fn a_token_is_sent_if_there_is_one() {
-    let stay = Stay::new().await;
+async fn a_token_is_sent_if_there_is_one(wire: Wire) {
+    let stay = Stay::over(wire).await;
     stay.hotel.demand("Bearer sesame");
     let without = stay.open().await;
     assert_eq!(
@@ -182,15 +189,14 @@ async fn a_token_is_sent_if_there_is_one() {
     assert_eq!(prepare(&resource, 2, 12).await, PREPARED);
 }
 
-#[tokio::test]
-async fn checking_says_whether_somebody_listens_and_changes_nothing() {
-    let stay = Stay::new().await;
+async fn checking_says_whether_somebody_listens_and_changes_nothing(wire: Wire) {
+    let stay = Stay::over(wire).await;
     let resource = TccResource::new(stay.options());
     assert!(resource.check().await.iter().all(|finding| !finding.is_broken()));
     assert_eq!(stay.hotel.steps(), [] as [&str; 0]);
     assert_eq!(std::fs::read_dir(stay.folder.path()).unwrap().count(), 0);
     let mut options = stay.options();
-    options.confirm_url = "http://127.0.0.1:1/confirm".to_owned();
+    options.confirm_url = "http://127.0.0.1:1/hotel.v1.Bookings/Confirm".to_owned();
     let broken = TccResource::new(options).check().await;
     assert!(
         broken

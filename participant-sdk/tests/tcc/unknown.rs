@@ -4,19 +4,27 @@ use std::time::Duration;
 
 use handfast_participant::{Completion, Decision, Resource, ScanPhase};
 
-use super::hotel::{Booking, Fault, Hotel};
+use super::hotel::{Booking, Fault, Hotel, Said, Wire};
 use super::{PREPARED, Stay, branch, finish, open, prepare, refused};
+
+over_each_wire! {
+    a_try_that_cannot_be_cancelled_now_stays_listed_until_it_is
+    a_confirm_is_repeated_until_it_is_answered
+    what_ends_otherwise_than_was_decided_is_said_again_until_it_is_forgotten
+    a_cancel_of_an_unanswered_try_that_is_refused_is_left_to_the_coordinator
+    a_try_that_is_broken_off_is_cancelled_by_the_abort
+}
 
 #[tokio::test]
 async fn a_try_that_is_not_answered_is_cancelled_and_may_be_tried_again() {
-    let stay = Stay::new().await;
+    let stay = Stay::over(Wire::Http).await;
     let mut options = stay.options();
     options.timeout = Duration::from_millis(300);
     let resource = open(options).await;
     let elsewhere = Hotel::open().await;
     for (number, fault, words) in [
-        (1, Fault::Before(500), "500"),
-        (2, Fault::After(503), "503"),
+        (1, Fault::Before(Said::Number(500)), "500"),
+        (2, Fault::After(Said::Number(503)), "503"),
         (3, Fault::Silence, "no answer within 300 ms"),
         (
             4,
@@ -24,7 +32,7 @@ async fn a_try_that_is_not_answered_is_cancelled_and_may_be_tried_again() {
             "redirects are not followed",
         ),
         (5, Fault::Large(1 << 20), "cannot be read"),
-        (6, Fault::Before(404), "404"),
+        (6, Fault::Before(Said::Absent), "404"),
     ] {
         stay.hotel.fault("try", fault);
         let refusal = refused(&resource, number, 12).await;
@@ -41,12 +49,11 @@ async fn a_try_that_is_not_answered_is_cancelled_and_may_be_tried_again() {
     assert_eq!(prepare(&resource, 7, 12).await, PREPARED);
 }
 
-#[tokio::test]
-async fn a_try_that_cannot_be_cancelled_now_stays_listed_until_it_is() {
-    let stay = Stay::new().await;
+async fn a_try_that_cannot_be_cancelled_now_stays_listed_until_it_is(wire: Wire) {
+    let stay = Stay::over(wire).await;
     let resource = stay.open().await;
-    stay.hotel.fault("try", Fault::After(500));
-    stay.hotel.fault("cancel", Fault::Before(500));
+    stay.hotel.fault("try", Fault::After(Said::Unavailable));
+    stay.hotel.fault("cancel", Fault::Before(Said::Unavailable));
     assert_eq!(refused(&resource, 1, 12).await.reason, "TRY_UNKNOWN");
     assert_eq!(stay.hotel.room(12), [Booking::Held]);
     let lines = resource.scan().await.unwrap();
@@ -54,21 +61,24 @@ async fn a_try_that_cannot_be_cancelled_now_stays_listed_until_it_is() {
         (lines.len(), lines[0].branch, lines[0].phase),
         (1, branch(1), ScanPhase::Prepared)
     );
-    stay.hotel.fault("cancel", Fault::After(500));
+    stay.hotel.fault("cancel", Fault::After(Said::Unavailable));
     let error = resource.finish(branch(1), Decision::Abort).await.unwrap_err();
     assert!(!error.permanent, "{error}");
     assert_eq!(finish(&resource, 1, Decision::Abort).await, Completion::Done);
     assert_eq!(stay.hotel.room(12), [Booking::Cancelled]);
 }
 
-#[tokio::test]
-async fn a_confirm_is_repeated_until_it_is_answered() {
-    let stay = Stay::new().await;
+async fn a_confirm_is_repeated_until_it_is_answered(wire: Wire) {
+    let stay = Stay::over(wire).await;
     let mut options = stay.options();
     options.timeout = Duration::from_millis(300);
     let resource = open(options).await;
     assert_eq!(prepare(&resource, 1, 12).await, PREPARED);
-    for fault in [Fault::Before(500), Fault::After(500), Fault::Silence] {
+    for fault in [
+        Fault::Before(Said::Unavailable),
+        Fault::After(Said::Unavailable),
+        Fault::Silence,
+    ] {
         stay.hotel.fault("confirm", fault);
         assert!(
             !resource
@@ -82,14 +92,13 @@ async fn a_confirm_is_repeated_until_it_is_answered() {
     assert_eq!(stay.hotel.room(12), [Booking::Confirmed]);
 }
 
-#[tokio::test]
-async fn what_ends_otherwise_than_was_decided_is_said_again_until_it_is_forgotten() {
-    let stay = Stay::new().await;
+async fn what_ends_otherwise_than_was_decided_is_said_again_until_it_is_forgotten(wire: Wire) {
+    let stay = Stay::over(wire).await;
     let resource = stay.open().await;
     let ends = [
-        (1, "confirm", Fault::Before(404), Decision::Commit),
-        (2, "confirm", Fault::Before(409), Decision::Commit),
-        (3, "cancel", Fault::Before(409), Decision::Abort),
+        (1, "confirm", Fault::Before(Said::Absent), Decision::Commit),
+        (2, "confirm", Fault::Before(Said::Refused), Decision::Commit),
+        (3, "cancel", Fault::Before(Said::Refused), Decision::Abort),
     ];
     let mut said = Vec::new();
     for (number, step, fault, decision) in ends.clone() {
@@ -99,7 +108,7 @@ async fn what_ends_otherwise_than_was_decided_is_said_again_until_it_is_forgotte
     }
     assert!(
         matches!(&said[..], [Completion::Hazard(one), Completion::Contrary(_), Completion::Contrary(_)]
-            if one.contains("404")),
+            if one.contains(match wire { Wire::Http => "404", Wire::Grpc => "NOT_FOUND" })),
         "{said:?}"
     );
     let calls = stay.hotel.steps().len();
@@ -125,12 +134,11 @@ async fn what_ends_otherwise_than_was_decided_is_said_again_until_it_is_forgotte
     assert_eq!(again.scan().await.unwrap(), []);
 }
 
-#[tokio::test]
-async fn a_cancel_of_an_unanswered_try_that_is_refused_is_left_to_the_coordinator() {
-    let stay = Stay::new().await;
+async fn a_cancel_of_an_unanswered_try_that_is_refused_is_left_to_the_coordinator(wire: Wire) {
+    let stay = Stay::over(wire).await;
     let resource = stay.open().await;
-    stay.hotel.fault("try", Fault::After(500));
-    stay.hotel.fault("cancel", Fault::Before(409));
+    stay.hotel.fault("try", Fault::After(Said::Unavailable));
+    stay.hotel.fault("cancel", Fault::Before(Said::Refused));
     assert_eq!(refused(&resource, 1, 12).await.reason, "TRY_UNKNOWN");
     let lines = resource.scan().await.unwrap();
     assert_eq!((lines.len(), lines[0].phase), (1, ScanPhase::Prepared));
@@ -138,9 +146,8 @@ async fn a_cancel_of_an_unanswered_try_that_is_refused_is_left_to_the_coordinato
     assert_eq!(stay.hotel.room(12), [Booking::Cancelled]);
 }
 
-#[tokio::test]
-async fn a_try_that_is_broken_off_is_cancelled_by_the_abort() {
-    let stay = Stay::new().await;
+async fn a_try_that_is_broken_off_is_cancelled_by_the_abort(wire: Wire) {
+    let stay = Stay::over(wire).await;
     let resource = stay.open().await;
     stay.hotel.fault("try", Fault::Silence);
     let hanging = tokio::time::timeout(Duration::from_millis(500), prepare(&resource, 1, 12)).await;

@@ -11,11 +11,27 @@ pub const DEFAULT_RESPONSE_BYTES: usize = 64 << 10;
 /// How long a call may take, unless something else is said.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The longest that a call may be allowed to take.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+/// The service whose methods are called over gRPC, unless the address names another: `handfast.tcc.v1` of the published contract.
+pub const GRPC_SERVICE: &str = "handfast.tcc.v1.TryConfirmCancel";
+
+/// What the service speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// A POST of JSON to each address.
+    Http,
+    /// A unary gRPC method, which the path of each address names: `/package.Service/Method`.
+    Grpc,
+}
+
 /// A service that can be tried, confirmed and cancelled.
 #[derive(Clone, Debug)]
 pub struct TccOptions {
     /// Where the agent's journal of it is kept; made if it does not exist.
     pub data_dir: PathBuf,
+    /// What the service speaks.
+    pub transport: Transport,
     /// Called to prepare.
     pub try_url: String,
     /// Called to commit.
@@ -40,6 +56,7 @@ impl TccOptions {
         let base = base.trim_end_matches('/');
         TccOptions {
             data_dir: data_dir.into(),
+            transport: Transport::Http,
             try_url: format!("{base}/try"),
             confirm_url: format!("{base}/confirm"),
             cancel_url: format!("{base}/cancel"),
@@ -51,11 +68,37 @@ impl TccOptions {
         }
     }
 
-    /// Whether the three addresses may be called.
+    /// The defaults for a service over gRPC whose methods are `Try`, `Confirm` and `Cancel`: of [`GRPC_SERVICE`] if `base` is an
+    /// address alone, of another service if its path names one, such as `http://127.0.0.1:50051/hotel.v1.Bookings`.
+    pub fn grpc(data_dir: impl Into<PathBuf>, base: &str) -> Self {
+        let base = base.trim_end_matches('/');
+        let names_service = base.parse().is_ok_and(|uri: Uri| uri.path() != "/");
+        let service = if names_service {
+            base.to_owned()
+        } else {
+            format!("{base}/{GRPC_SERVICE}")
+        };
+        TccOptions {
+            transport: Transport::Grpc,
+            try_url: format!("{service}/Try"),
+            confirm_url: format!("{service}/Confirm"),
+            cancel_url: format!("{service}/Cancel"),
+            ..TccOptions::new(data_dir, base)
+        }
+    }
+
+    /// Whether the three addresses may be called, and the bounds are such that a call can succeed.
     ///
     /// # Errors
-    /// Words that say which one may not, and what to write.
+    /// Words that say what does not fit, and what to write.
     pub fn validate(&self) -> Result<(), String> {
+        if self.timeout < Duration::from_millis(1) || self.timeout > MAX_TIMEOUT {
+            return Err(format!(
+                "timeout_ms is {}; accepted are 1 to {}",
+                self.timeout.as_millis(),
+                MAX_TIMEOUT.as_millis()
+            ));
+        }
         self.urls().map(drop)
     }
 
@@ -68,7 +111,12 @@ impl TccOptions {
     }
 
     fn url(&self, key: &str, text: &str) -> Result<Uri, String> {
-        let shape = format!("{key} is an address such as http://127.0.0.1:8080/try");
+        let shape = match self.transport {
+            Transport::Http => format!("{key} is an address such as http://127.0.0.1:8080/try"),
+            Transport::Grpc => {
+                format!("{key} is the address of a method such as http://127.0.0.1:50051/{GRPC_SERVICE}/Try")
+            }
+        };
         let uri: Uri = text.parse().map_err(|error| format!("{shape}: {error}"))?;
         let (Some(scheme), Some(authority), Some(host)) = (uri.scheme_str(), uri.authority(), uri.host())
         else {
@@ -84,6 +132,9 @@ impl TccOptions {
             return Err(format!(
                 "{key} is https, so ca_file must name the certificates that it is trusted by"
             ));
+        }
+        if self.transport == Transport::Grpc && !names_method(&uri) {
+            return Err(format!("{shape}, not {text:?}"));
         }
         let named = |allowed: &String| {
             allowed.eq_ignore_ascii_case(host) || allowed.eq_ignore_ascii_case(authority.as_str())
@@ -104,6 +155,22 @@ pub(super) struct Urls {
     pub cancel: Uri,
 }
 
+/// Whether the path is `/package.Service/Method`, and there is nothing behind it.
+fn names_method(url: &Uri) -> bool {
+    let is_name = |text: &str| {
+        text.split('.').all(|part| {
+            part.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+                && part
+                    .chars()
+                    .all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+        })
+    };
+    let method = url.path().strip_prefix('/').and_then(|path| path.split_once('/'));
+    let is_method =
+        method.is_some_and(|(service, method)| is_name(service) && is_name(method) && !method.contains('.'));
+    is_method && url.query().is_none()
+}
+
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let is_address = bare
@@ -113,41 +180,4 @@ fn is_loopback(host: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::TccOptions;
-
-    #[test]
-    fn no_other_host_is_called_unless_it_is_allowed() {
-        for (base, allow, words) in [
-            ("http://127.0.0.1:8080", &[][..], ""),
-            ("http://localhost:8080", &[][..], ""),
-            ("http://[::1]:8080", &[][..], ""),
-            ("http://10.0.0.7:8080", &[][..], "allow_hosts"),
-            ("http://127.0.0.1.example:8080", &[][..], "allow_hosts"),
-            ("http://localhost.example", &[][..], "allow_hosts"),
-            ("http://hotel.example:8080", &["hotel.example"][..], ""),
-            ("http://hotel.example:8080", &["hotel.example:8080"][..], ""),
-            (
-                "http://hotel.example:8080",
-                &["hotel.example:80"][..],
-                "allow_hosts",
-            ),
-            ("http://evil.hotel.example", &["hotel.example"][..], "allow_hosts"),
-            (
-                "http://hotel.example@10.0.0.7",
-                &["hotel.example"][..],
-                "password",
-            ),
-            ("https://127.0.0.1:8080", &[][..], "ca_file"),
-            ("ftp://127.0.0.1", &[][..], "cannot be spoken"),
-            ("127.0.0.1:8080", &[][..], "is an address"),
-        ] {
-            let mut options = TccOptions::new("/tmp/x", base);
-            options.allow_hosts = allow.iter().map(|host| (*host).to_owned()).collect();
-            match options.validate() {
-                Ok(()) => assert_eq!(words, "", "{base} is allowed"),
-                Err(error) => assert!(!words.is_empty() && error.contains(words), "{base}: {error}"),
-            }
-        }
-    }
-}
+mod tests;
