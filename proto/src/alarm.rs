@@ -20,7 +20,7 @@ pub struct Alarm {
 struct Set {
     at: Instant,
     /// Wakes nobody any more once it is dropped.
-    _sleep: Pin<Box<Sleep>>,
+    sleep: Pin<Box<Sleep>>,
     /// Who is woken by it.
     waker: Waker,
 }
@@ -42,16 +42,16 @@ impl Alarm {
         reason = "a part of both crates' seams: the simulator's clock in its build"
     )]
     pub fn poll_until(&mut self, moment: Instant, context: &mut Context<'_>) -> Poll<()> {
-        let now = Instant::now();
-        if now >= moment {
-            return Poll::Ready(());
-        }
+        // The timer knows by itself whether it is still to come, and then so is the moment: most turns ask no clock.
         if let Some(set) = &self.set
-            && now < set.at
             && set.at <= moment
             && set.waker.will_wake(context.waker())
+            && !set.sleep.is_elapsed()
         {
             return Poll::Pending;
+        }
+        if Instant::now() >= moment {
+            return Poll::Ready(());
         }
         let mut sleep = Box::pin(sleep_until(moment));
         if set_off(sleep.as_mut(), context).is_ready() {
@@ -60,7 +60,7 @@ impl Alarm {
         let waker = context.waker().clone();
         self.set = Some(Set {
             at: moment,
-            _sleep: sleep,
+            sleep,
             waker,
         });
         Poll::Pending

@@ -6,12 +6,13 @@
 pub mod core;
 mod list;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use handfast_ids::BranchId;
 
 pub use list::{name, required};
 
+use crate::digest::{Set, Table};
 use crate::intent::{Finish, Intent, Part, Style, Work};
 use crate::plan::{Fault, Plan};
 use crate::trace::{AckKind, Decision, Event, Message, Node, Told, Transaction, VoteKind};
@@ -62,12 +63,12 @@ pub struct Coverage {
     /// Faults.
     pub faults: BTreeMap<Fault, u64>,
     /// Edges.
-    pub edges: BTreeMap<Edge, u64>,
+    pub edges: Table<Edge, u64>,
     /// How intents came out, in one word.
     pub outcomes: BTreeMap<String, u64>,
-    branches: BTreeMap<(Transaction, BranchId), State>,
+    branches: Table<(Transaction, BranchId), State>,
     /// Branches that are not finished, by participant.
-    unfinished: BTreeMap<Node, BTreeSet<(Transaction, BranchId)>>,
+    unfinished: Table<Node, Set<(Transaction, BranchId)>>,
 }
 
 impl Coverage {

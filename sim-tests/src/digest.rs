@@ -3,7 +3,15 @@
 //! Every event of every seed goes through it, so it is quick: a multiplication a word. It is the same in every process, and no
 //! word that differs can be lost in a later one, because each step is a bijection of the state.
 
-use std::hash::Hasher;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// A map that is looked into at each event of a run, where a tree of long ids costs more than all else that is judged.
+/// Nothing depends on its order; that is the same in every process all the same.
+pub type Table<K, V> = HashMap<K, V, BuildHasherDefault<Digest>>;
+
+/// A set of the same kind.
+pub type Set<T> = HashSet<T, BuildHasherDefault<Digest>>;
 
 /// Takes words, and stands for all of them in their order.
 #[derive(Clone, Copy, Debug)]

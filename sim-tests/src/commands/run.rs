@@ -134,7 +134,9 @@ impl Run {
             unlisted.count()
         );
         if self.edges {
-            for (edge, count) in &coverage.edges {
+            let mut edges: Vec<_> = coverage.edges.iter().collect();
+            edges.sort();
+            for (edge, count) in edges {
                 let mark = if required.contains(edge) { ' ' } else { '+' };
                 println!("{mark} {count:>10}  {}", coverage::name(*edge));
             }

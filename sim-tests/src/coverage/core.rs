@@ -3,13 +3,12 @@
 //! What names a transaction counts for it. What concerns many (a tick, a lost session, a log that has become durable) counts for
 //! those that it changes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use handfast_coordinator::runtime::{CoreStep, install_core_watcher};
 use handfast_core::view::{BranchStateView, StateView, TransactionView};
 use handfast_core::{AckKind, Coordinator, Decision, Event, InDoubtPhase, Moment, Vote};
-use handfast_ids::{BranchId, TransactionId};
+use handfast_ids::BranchId;
 
 use super::{Layer, State, Trigger};
 use crate::world::World;
@@ -110,13 +109,14 @@ fn hit(world: &World, view: &TransactionView, branch: Option<BranchId>, trigger:
 }
 
 fn changed(world: &World, core: &Coordinator, now: Moment, trigger: Trigger, before: Before) {
-    let after: BTreeMap<TransactionId, TransactionView> = core
-        .live(now, None, usize::MAX)
-        .into_iter()
-        .map(|view| (view.transaction, view))
-        .collect();
+    if before.is_empty() {
+        return;
+    }
+    // In order of their ids.
+    let after = core.live(now, None, usize::MAX);
     for was in before {
-        let is = after.get(&was.transaction);
+        let found = after.binary_search_by_key(&was.transaction, |is| is.transaction);
+        let is = found.ok().map(|found| &after[found]);
         if is.is_none_or(|is| is.state != was.state) {
             world.takes_edge((Layer::Transaction, of_transaction(&was.state), trigger));
         }

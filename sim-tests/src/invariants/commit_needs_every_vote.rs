@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use handfast_ids::BranchId;
 
 use super::Invariant;
+use crate::digest::Table;
 use crate::trace::{AckKind, Decision, Event, Message, Told, Transaction, VoteKind};
 
 /// The phase of a scan's line that shows the marker of a commit.
@@ -15,7 +16,7 @@ const COMMITTED: i32 = 4;
 /// By transaction and branch: the vote, once there is one.
 #[derive(Default)]
 pub(super) struct CommitNeedsEveryVote {
-    asked: BTreeMap<Transaction, BTreeMap<BranchId, Option<VoteKind>>>,
+    asked: Table<Transaction, BTreeMap<BranchId, Option<VoteKind>>>,
 }
 
 impl CommitNeedsEveryVote {

@@ -7,20 +7,19 @@
 //! committed to its client, and as aborted after a restart. In the same way a branch that had nothing to do may be told to
 //! abort when an old line of a scan still shows it: it holds nothing that a commit could need.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use handfast_ids::BranchId;
 
 use super::Invariant;
+use crate::digest::{Set, Table};
 use crate::trace::{AckKind, Decision, Event, Message, Told, Transaction, VoteKind};
 
 #[derive(Default)]
 pub(super) struct DecisionNeverChanges {
-    decided: BTreeMap<Transaction, Decision>,
-    promised: BTreeSet<Transaction>,
-    read_only: BTreeSet<(Transaction, BranchId)>,
+    decided: Table<Transaction, Decision>,
+    promised: Set<Transaction>,
+    read_only: Set<(Transaction, BranchId)>,
     /// Branches whose participants were asked how they came out.
-    asked: BTreeSet<(Transaction, BranchId)>,
+    asked: Set<(Transaction, BranchId)>,
 }
 
 impl DecisionNeverChanges {

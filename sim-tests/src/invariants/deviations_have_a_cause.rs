@@ -15,11 +15,12 @@
 //! Within one stream order holds, so a commit behind its own `Forget` is a defect; so is one of a later epoch than the `Forget`, for
 //! a log that holds the end; and so is every hazard of a branch that nobody was told to forget.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use handfast_ids::{BranchId, Epoch, LogId};
 
 use super::Invariant;
+use crate::digest::Table;
 use crate::plan::{Fault, Plan};
 use crate::trace::{AckKind, Event, Message, Node, Transaction};
 
@@ -28,9 +29,9 @@ pub(super) struct DeviationsHaveACause {
     /// A scenario makes participants deviate.
     is_made: bool,
     /// Whose process each session is with.
-    sessions: BTreeMap<(Node, u32), (LogId, Epoch)>,
+    sessions: Table<(Node, u32), (LogId, Epoch)>,
     /// Who was told to forget a branch, and in which epoch.
-    forgotten: BTreeMap<(Transaction, BranchId), BTreeSet<(Epoch, Node)>>,
+    forgotten: Table<(Transaction, BranchId), BTreeSet<(Epoch, Node)>>,
 }
 
 impl DeviationsHaveACause {
@@ -38,8 +39,8 @@ impl DeviationsHaveACause {
         DeviationsHaveACause {
             promises_expire: plan.has(Fault::PromiseExpires),
             is_made: plan.scenario.as_ref().is_some_and(|scenario| scenario.deviates),
-            sessions: BTreeMap::new(),
-            forgotten: BTreeMap::new(),
+            sessions: Table::default(),
+            forgotten: Table::default(),
         }
     }
 

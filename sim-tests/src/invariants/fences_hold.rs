@@ -4,19 +4,18 @@
 //! Judged of journals, which do one thing after the other. A database's instances speak over streams of their own, so that a
 //! vote that one of them had on its lips may come behind what the other one acknowledges.
 
-use std::collections::BTreeSet;
-
 use handfast_ids::BranchId;
 
 use super::Invariant;
+use crate::digest::Set;
 use crate::plan::Plan;
 use crate::trace::{AckKind, Decision, Event, Message, Node, Transaction, VoteKind};
 
 pub(super) struct FencesHold {
     ledgers: u8,
-    fenced: BTreeSet<(u8, Transaction, BranchId)>,
+    fenced: Set<(u8, Transaction, BranchId)>,
     /// By session, because the network may repeat a vote.
-    voted: BTreeSet<(u32, Transaction, BranchId)>,
+    voted: Set<(u32, Transaction, BranchId)>,
 }
 
 impl FencesHold {
@@ -24,8 +23,8 @@ impl FencesHold {
         FencesHold {
             // A service in the ledgers' place may be a database.
             ledgers: if plan.own.is_some() { 0 } else { plan.ledgers },
-            fenced: BTreeSet::new(),
-            voted: BTreeSet::new(),
+            fenced: Set::default(),
+            voted: Set::default(),
         }
     }
 }

@@ -1,19 +1,20 @@
 //! "Nothing is forgotten before all have acknowledged": a participant may let go of its marker only once every branch
 //! that was told a decision has said that it is done.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use handfast_ids::BranchId;
 
 use super::Invariant;
+use crate::digest::{Set, Table};
 use crate::trace::{AckKind, Decision, Event, Message, Transaction, VoteKind};
 
 #[derive(Default)]
 pub(super) struct ForgottenAfterAllAcknowledged {
     /// Branches that promised and have not acknowledged.
-    owed: BTreeMap<Transaction, BTreeSet<BranchId>>,
-    committed: BTreeSet<Transaction>,
-    acknowledged: BTreeSet<(Transaction, BranchId)>,
+    owed: Table<Transaction, BTreeSet<BranchId>>,
+    committed: Set<Transaction>,
+    acknowledged: Set<(Transaction, BranchId)>,
 }
 
 impl Invariant for ForgottenAfterAllAcknowledged {

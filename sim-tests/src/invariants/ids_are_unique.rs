@@ -1,13 +1,12 @@
 //! "Ids stay unique", whatever the wall clock does over a crash: a transaction is one intent's only.
 
-use std::collections::BTreeMap;
-
 use super::Invariant;
+use crate::digest::Table;
 use crate::trace::{Event, Transaction};
 
 #[derive(Default)]
 pub(super) struct IdsAreUnique {
-    intents: BTreeMap<Transaction, u32>,
+    intents: Table<Transaction, u32>,
 }
 
 impl Invariant for IdsAreUnique {

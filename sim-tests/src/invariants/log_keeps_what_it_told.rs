@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use handfast_ids::{Epoch, LogId};
 
 use super::Invariant;
+use crate::digest::Table;
 use crate::trace::{Event, Message, Node};
 
 #[derive(Default)]
@@ -13,7 +14,7 @@ pub(super) struct LogKeepsWhatItTold {
     /// By log and epoch: the least that it was durable to when it welcomed somebody first, and the most that it told.
     logs: BTreeMap<LogId, BTreeMap<Epoch, Span>>,
     /// Whose frames come over which session.
-    sessions: BTreeMap<(Node, u32), (LogId, Epoch)>,
+    sessions: Table<(Node, u32), (LogId, Epoch)>,
 }
 
 #[derive(Clone, Copy)]
