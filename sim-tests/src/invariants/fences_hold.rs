@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use handfast_ids::BranchId;
 
 use super::Invariant;
+use crate::oracle::Knowledge;
 use crate::plan::Plan;
 use crate::trace::{AckKind, Decision, Event, Message, Node, Transaction, VoteKind};
 
@@ -35,7 +36,7 @@ impl Invariant for FencesHold {
         "fences hold"
     }
 
-    fn take(&mut self, event: &Event) -> Result<(), String> {
+    fn take(&mut self, event: &Event, _knowledge: &Knowledge) -> Result<(), String> {
         let Event::Message(Node::Participant(node), session, message) = event else {
             return Ok(());
         };

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use handfast_ids::BranchId;
 
 use super::Invariant;
+use crate::oracle::Knowledge;
 use crate::trace::{AckKind, Decision, Event, Message, Transaction, VoteKind};
 
 #[derive(Default)]
@@ -21,7 +22,7 @@ impl Invariant for ForgottenAfterAllAcknowledged {
         "nothing is forgotten before all have acknowledged"
     }
 
-    fn take(&mut self, event: &Event) -> Result<(), String> {
+    fn take(&mut self, event: &Event, _knowledge: &Knowledge) -> Result<(), String> {
         let Event::Message(_, _, message) = event else {
             return Ok(());
         };

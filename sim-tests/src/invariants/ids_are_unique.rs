@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Invariant;
+use crate::oracle::Knowledge;
 use crate::trace::{Event, Transaction};
 
 #[derive(Default)]
@@ -15,7 +16,7 @@ impl Invariant for IdsAreUnique {
         "ids are unique"
     }
 
-    fn take(&mut self, event: &Event) -> Result<(), String> {
+    fn take(&mut self, event: &Event, _knowledge: &Knowledge) -> Result<(), String> {
         let Some((transaction, intent)) = event.names() else {
             return Ok(());
         };
