@@ -322,7 +322,7 @@ impl SimDisk {
             // Sectors are written whole or not at all.
             let sectors = |written: usize| (offset + written) / SECTOR * SECTOR;
             let end = match kept {
-                Kept::Nothing => offset,
+                Kept::Nothing | Kept::Removals => offset,
                 Kept::Everything => offset + bytes.len(),
                 Kept::EveryOther => sectors(bytes.len() / 2),
                 Kept::ByChance => sectors(state.random.usize(..=bytes.len())),

@@ -62,6 +62,8 @@ pub enum Finish {
     Miscount,
     /// Neither.
     Leave,
+    /// Commit the branches that have joined, without those that were too late.
+    CommitWhatJoined,
 }
 
 /// What is to be done at one participant.

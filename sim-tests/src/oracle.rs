@@ -3,17 +3,22 @@
 //! A timeout is *unknown*, never *failed*: what a client was not told obliges nobody, except that all of it happens or
 //! nothing.
 
+mod promises;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
+use handfast_ids::BranchId;
 use handfast_proto::v1;
 
 use crate::intent::Intent;
 use crate::invariants::{self, Invariant};
 use crate::own::{Running, Tag};
 use crate::plan::{Fault, Plan};
-use crate::trace::{AckKind, Event, Message, Told, Transaction};
+use crate::trace::{AckKind, Event, Message, Node, Told, Transaction};
 use crate::world::World;
+use promises::Promises;
 
 /// All properties of a run.
 pub struct Oracle {
@@ -22,7 +27,7 @@ pub struct Oracle {
 }
 
 /// What the clients were told, and what has deviated.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Knowledge {
     /// By intent.
     pub told: BTreeMap<u32, Vec<Told>>,
@@ -30,8 +35,11 @@ pub struct Knowledge {
     pub begun: BTreeMap<u32, u32>,
     /// Ids of interactive transactions, by intent.
     pub opened: BTreeMap<u32, Vec<Transaction>>,
-    /// Transactions of which a participant reported a hazard or the contrary.
-    pub deviated: BTreeSet<Transaction>,
+    /// Parts of which a participant reported, with a cause, a hazard or the contrary.
+    deviated: BTreeSet<(Transaction, u32)>,
+    promises: Promises,
+    /// A scenario makes participants deviate.
+    is_made: bool,
     /// A store was told that what it holds as prepared is forgotten: it keeps it for an operator.
     pub has_forgotten: bool,
     /// Stores in whose place a copy stands that is too old. What they are told of it says nothing of the right ones.
@@ -101,16 +109,17 @@ impl Oracle {
     pub fn new(plan: &Plan, intents: &[Intent]) -> Oracle {
         Oracle {
             invariants: invariants::all(plan, intents),
-            knowledge: Knowledge::default(),
+            knowledge: Knowledge::new(plan, intents),
         }
     }
 
     /// Something happened. An error is the property that does not hold.
-    pub fn take(&mut self, event: &Event) -> Result<(), String> {
-        self.knowledge.take(event);
+    pub fn take(&mut self, at: Duration, event: &Event) -> Result<(), String> {
+        self.knowledge.take(at, event);
+        let knowledge = &self.knowledge;
         let found = self.invariants.iter_mut().find_map(|invariant| {
             invariant
-                .take(event)
+                .take(event, knowledge)
                 .err()
                 .map(|what| format!("{}: {what}", invariant.name()))
         });
@@ -135,21 +144,59 @@ impl Oracle {
 }
 
 impl Knowledge {
-    fn take(&mut self, event: &Event) {
+    /// Before anything has happened.
+    pub fn new(plan: &Plan, intents: &[Intent]) -> Knowledge {
+        Knowledge {
+            told: BTreeMap::new(),
+            begun: BTreeMap::new(),
+            opened: BTreeMap::new(),
+            deviated: BTreeSet::new(),
+            promises: Promises::new(plan, intents),
+            is_made: plan.scenario.as_ref().is_some_and(|scenario| scenario.deviates),
+            has_forgotten: false,
+            copies: 0,
+        }
+    }
+
+    /// Whether a participant reported, with a cause, that this part did not end as it was decided.
+    pub fn has_deviated(&self, transaction: Transaction, part: u32) -> bool {
+        self.deviated.contains(&(transaction, part))
+    }
+
+    /// Whether it did so of any part.
+    pub fn has_any_deviated(&self, transaction: Transaction) -> bool {
+        let parts = (transaction, 0)..=(transaction, u32::MAX);
+        self.deviated.range(parts).next().is_some()
+    }
+
+    fn may_deviate(
+        &self,
+        at: Duration,
+        node: Node,
+        transaction: Transaction,
+        branch: BranchId,
+        ack: AckKind,
+    ) -> bool {
+        self.is_made || ack == AckKind::Hazard && self.promises.may_be_over(at, node, transaction, branch)
+    }
+
+    pub(crate) fn take(&mut self, at: Duration, event: &Event) {
+        self.promises.take(at, event);
         match event {
             Event::Begun(_, intent) => *self.begun.entry(*intent).or_default() += 1,
             Event::Opened(_, intent, id) => self.opened.entry(*intent).or_default().push(*id),
             Event::Told(_, intent, told) => self.told.entry(*intent).or_default().push(told.clone()),
             Event::Message(
-                _,
+                node,
                 _,
                 Message::Ack {
                     transaction,
-                    ack: AckKind::Hazard | AckKind::Contrary,
+                    branch,
+                    ack: ack @ (AckKind::Hazard | AckKind::Contrary),
                     ..
                 },
-            ) => {
-                self.deviated.insert(*transaction);
+            ) if self.may_deviate(at, *node, *transaction, *branch, *ack) => {
+                self.deviated.insert((*transaction, branch.0));
             }
             Event::Message(_, _, Message::Answer { answer, .. }) => {
                 // Whoever holds what is forgotten asks again, so nothing is missed by not listening for a while.

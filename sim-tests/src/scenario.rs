@@ -164,6 +164,9 @@ pub struct TransactionOf {
     /// Whether the client goes on to the next without waiting for the answer to this one.
     #[serde(default)]
     pub does_not_wait: bool,
+    /// Whether the client looks meanwhile, at its transaction and at all that are live.
+    #[serde(default)]
+    pub is_watched: bool,
     /// How many clients want it: `client` and those after it, each at the next account.
     #[serde(default = "one")]
     pub clients: u8,
@@ -184,6 +187,7 @@ pub enum FinishOf {
     CommitAndAbort,
     Miscount,
     Leave,
+    CommitWhatJoined,
 }
 
 /// What is to be done at one participant.
@@ -219,7 +223,7 @@ impl Scenario {
     }
 
     /// Reads its text. An error is the line, and what is wrong there.
-    fn parse(text: &str) -> Result<Scenario, (usize, String)> {
+    pub(crate) fn parse(text: &str) -> Result<Scenario, (usize, String)> {
         let mut scenario: Scenario = toml::from_str(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
             (
@@ -346,7 +350,7 @@ impl TransactionOf {
             timeout_ms: self.timeout_ms,
             waits_for_all: self.waits_for_all,
             pause_ms: self.pause_ms + self.step_ms * u64::from(client),
-            is_watched: false,
+            is_watched: self.is_watched,
             does_not_wait: self.does_not_wait,
             is_scripted: true,
         }
@@ -361,6 +365,7 @@ impl FinishOf {
             FinishOf::CommitAndAbort => Finish::CommitAndAbort,
             FinishOf::Miscount => Finish::Miscount,
             FinishOf::Leave => Finish::Leave,
+            FinishOf::CommitWhatJoined => Finish::CommitWhatJoined,
         }
     }
 }

@@ -270,7 +270,9 @@ async fn interact(world: &World, client: &Client, intent: &Intent, finish: Finis
         finish => finish,
     };
     match finish {
-        Finish::Commit => tell(world, intent, transaction.commit(wait(intent)).await),
+        Finish::Commit | Finish::CommitWhatJoined => {
+            tell(world, intent, transaction.commit(wait(intent)).await);
+        }
         Finish::Abort => tell(world, intent, transaction.abort().await),
         Finish::CommitAndAbort => {
             let (committed, aborted) = join(

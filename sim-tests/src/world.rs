@@ -162,7 +162,7 @@ impl World {
             let at = TimeHandle::current().elapsed();
             record.trace.take(at, event);
             record.coverage.take(event);
-            if let Err(violation) = record.oracle.take(event) {
+            if let Err(violation) = record.oracle.take(at, event) {
                 record.violated(at, violation);
             }
         }

@@ -47,6 +47,8 @@ pub enum Kept {
     Everything,
     /// The first sector or name, and every other after it.
     EveryOther,
+    /// What became of old segments: that they are removed, or have another name.
+    Removals,
 }
 
 /// A bit that was flipped.
@@ -67,7 +69,7 @@ impl Kept {
         let style = random.u8(..4);
         let mut is_even = false;
         move || match (self, style) {
-            (Kept::Nothing, _) | (Kept::ByChance, 0) => false,
+            (Kept::Nothing | Kept::Removals, _) | (Kept::ByChance, 0) => false,
             (Kept::Everything, _) | (Kept::ByChance, 1) => true,
             (Kept::EveryOther, _) => {
                 is_even = !is_even;
@@ -176,7 +178,7 @@ impl Medium {
             inode.reread();
         }
         for change in std::mem::take(&mut self.changes) {
-            if is_kept() {
+            if is_kept() || kept == Kept::Removals && change.is_removal() {
                 change.apply(&mut self.durable_names);
             } else {
                 injected.names_lost += 1;
@@ -327,6 +329,14 @@ impl Inode {
 }
 
 impl Change {
+    /// Whether a segment of the log is one no more.
+    fn is_removal(&self) -> bool {
+        match self {
+            Change::Unlink(name) | Change::Rename(name, _, _) => name.starts_with("segment-"),
+            Change::Link(..) => false,
+        }
+    }
+
     fn apply(&self, names: &mut BTreeMap<String, u64>) {
         match self {
             Change::Link(name, inode) => {

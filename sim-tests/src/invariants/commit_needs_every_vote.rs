@@ -8,6 +8,7 @@ use handfast_ids::BranchId;
 
 use super::Invariant;
 use crate::digest::Table;
+use crate::oracle::Knowledge;
 use crate::trace::{AckKind, Decision, Event, Message, Told, Transaction, VoteKind};
 
 /// The phase of a scan's line that shows the marker of a commit.
@@ -45,7 +46,7 @@ impl Invariant for CommitNeedsEveryVote {
         "a commit needs every vote"
     }
 
-    fn take(&mut self, event: &Event) -> Result<(), String> {
+    fn take(&mut self, event: &Event, _knowledge: &Knowledge) -> Result<(), String> {
         match event {
             Event::Message(
                 _,

@@ -11,6 +11,7 @@ use handfast_ids::BranchId;
 
 use super::Invariant;
 use crate::digest::{Set, Table};
+use crate::oracle::Knowledge;
 use crate::trace::{AckKind, Decision, Event, Message, Told, Transaction, VoteKind};
 
 #[derive(Default)]
@@ -71,7 +72,7 @@ impl Invariant for DecisionNeverChanges {
         "a decision never changes"
     }
 
-    fn take(&mut self, event: &Event) -> Result<(), String> {
+    fn take(&mut self, event: &Event, _knowledge: &Knowledge) -> Result<(), String> {
         let (transaction, told) = match event {
             Event::Message(_, _, message) => match self.told_by(message) {
                 Some(told) => told,

@@ -1,5 +1,6 @@
 //! "No transaction has one branch committed and another aborted, or it is reported heuristic with its evidence": stores
-//! that keep their promises never have anything to report.
+//! that keep their promises never have anything to report. A promise that holds for a while only may be over: then its branch may be
+//! reported lost, and no other one.
 //!
 //! One hazard is none. Whoever is told to commit a branch that was committed and forgotten finds neither the promise nor the
 //! marker, and has to say so. It comes to that in two ways only, and each of them is told here by the `Forget` itself, which is
@@ -21,13 +22,11 @@ use handfast_ids::{BranchId, Epoch, LogId};
 
 use super::Invariant;
 use crate::digest::Table;
-use crate::plan::{Fault, Plan};
+use crate::oracle::Knowledge;
 use crate::trace::{AckKind, Event, Message, Node, Transaction};
 
+#[derive(Default)]
 pub(super) struct DeviationsHaveACause {
-    promises_expire: bool,
-    /// A scenario makes participants deviate.
-    is_made: bool,
     /// Whose process each session is with.
     sessions: Table<(Node, u32), (LogId, Epoch)>,
     /// Who was told to forget a branch, and in which epoch.
@@ -35,15 +34,6 @@ pub(super) struct DeviationsHaveACause {
 }
 
 impl DeviationsHaveACause {
-    pub fn new(plan: &Plan) -> Self {
-        DeviationsHaveACause {
-            promises_expire: plan.has(Fault::PromiseExpires),
-            is_made: plan.scenario.as_ref().is_some_and(|scenario| scenario.deviates),
-            sessions: Table::default(),
-            forgotten: Table::default(),
-        }
-    }
-
     fn epoch(&self, session: (Node, u32)) -> Option<Epoch> {
         self.sessions.get(&session).map(|(_, epoch)| *epoch)
     }
@@ -64,13 +54,12 @@ impl Invariant for DeviationsHaveACause {
         "deviations have a cause"
     }
 
-    fn take(&mut self, event: &Event) -> Result<(), String> {
+    fn take(&mut self, event: &Event, knowledge: &Knowledge) -> Result<(), String> {
         let Event::Message(node, session, message) = event else {
             return Ok(());
         };
         let session = (*node, *session);
         match *message {
-            _ if self.is_made => Ok(()),
             Message::Welcome { log, epoch, .. } => {
                 self.sessions.insert(session, (log, epoch));
                 Ok(())
@@ -84,6 +73,12 @@ impl Invariant for DeviationsHaveACause {
             }
             Message::Ack {
                 transaction,
+                branch,
+                ack: AckKind::Hazard | AckKind::Contrary,
+                ..
+            } if knowledge.has_deviated(transaction, branch.0) => Ok(()),
+            Message::Ack {
+                transaction,
                 ack: AckKind::Contrary,
                 ..
             } => Err(format!("{node} has ended {transaction} the other way")),
@@ -92,8 +87,8 @@ impl Invariant for DeviationsHaveACause {
                 branch,
                 ack: AckKind::Hazard,
                 ..
-            } if !self.promises_expire && !self.is_forgotten(session, (transaction, branch)) => {
-                Err(format!("{node} has lost {transaction}"))
+            } if !self.is_forgotten(session, (transaction, branch)) => {
+                Err(format!("{node} has lost branch {branch} of {transaction}"))
             }
             _ => Ok(()),
         }

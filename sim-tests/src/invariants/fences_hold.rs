@@ -8,6 +8,7 @@ use handfast_ids::BranchId;
 
 use super::Invariant;
 use crate::digest::Set;
+use crate::oracle::Knowledge;
 use crate::plan::Plan;
 use crate::trace::{AckKind, Decision, Event, Message, Node, Transaction, VoteKind};
 
@@ -34,7 +35,7 @@ impl Invariant for FencesHold {
         "fences hold"
     }
 
-    fn take(&mut self, event: &Event) -> Result<(), String> {
+    fn take(&mut self, event: &Event, _knowledge: &Knowledge) -> Result<(), String> {
         let Event::Message(Node::Participant(node), session, message) = event else {
             return Ok(());
         };

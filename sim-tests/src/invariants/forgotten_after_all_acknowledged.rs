@@ -7,6 +7,7 @@ use handfast_ids::BranchId;
 
 use super::Invariant;
 use crate::digest::{Set, Table};
+use crate::oracle::Knowledge;
 use crate::trace::{AckKind, Decision, Event, Message, Transaction, VoteKind};
 
 #[derive(Default)]
@@ -22,7 +23,7 @@ impl Invariant for ForgottenAfterAllAcknowledged {
         "nothing is forgotten before all have acknowledged"
     }
 
-    fn take(&mut self, event: &Event) -> Result<(), String> {
+    fn take(&mut self, event: &Event, _knowledge: &Knowledge) -> Result<(), String> {
         let Event::Message(_, _, message) = event else {
             return Ok(());
         };

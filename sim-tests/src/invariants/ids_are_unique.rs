@@ -2,6 +2,7 @@
 
 use super::Invariant;
 use crate::digest::Table;
+use crate::oracle::Knowledge;
 use crate::trace::{Event, Transaction};
 
 #[derive(Default)]
@@ -14,7 +15,7 @@ impl Invariant for IdsAreUnique {
         "ids are unique"
     }
 
-    fn take(&mut self, event: &Event) -> Result<(), String> {
+    fn take(&mut self, event: &Event, _knowledge: &Knowledge) -> Result<(), String> {
         let Some((transaction, intent)) = event.names() else {
             return Ok(());
         };

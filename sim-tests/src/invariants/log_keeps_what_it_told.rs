@@ -7,6 +7,7 @@ use handfast_ids::{Epoch, LogId};
 
 use super::Invariant;
 use crate::digest::Table;
+use crate::oracle::Knowledge;
 use crate::trace::{Event, Message, Node};
 
 #[derive(Default)]
@@ -63,7 +64,7 @@ impl Invariant for LogKeepsWhatItTold {
         "a log keeps what it told"
     }
 
-    fn take(&mut self, event: &Event) -> Result<(), String> {
+    fn take(&mut self, event: &Event, _knowledge: &Knowledge) -> Result<(), String> {
         match event {
             Event::Message(node, session, Message::Welcome { log, epoch, durable }) => {
                 self.sessions.insert((*node, *session), (*log, *epoch));

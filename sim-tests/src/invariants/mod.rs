@@ -31,8 +31,8 @@ pub trait Invariant: Send {
     fn name(&self) -> &'static str;
 
     /// Something happened. An error says what does not hold.
-    fn take(&mut self, event: &Event) -> Result<(), String> {
-        let _ = event;
+    fn take(&mut self, event: &Event, knowledge: &Knowledge) -> Result<(), String> {
+        let _ = (event, knowledge);
         Ok(())
     }
 
@@ -49,7 +49,7 @@ pub fn all(plan: &Plan, intents: &[Intent]) -> Vec<Box<dyn Invariant>> {
         Box::new(decision_never_changes::DecisionNeverChanges::default()),
         Box::new(commit_needs_every_vote::CommitNeedsEveryVote::default()),
         Box::new(forgotten_after_all_acknowledged::ForgottenAfterAllAcknowledged::default()),
-        Box::new(deviations_have_a_cause::DeviationsHaveACause::new(plan)),
+        Box::new(deviations_have_a_cause::DeviationsHaveACause::default()),
         Box::new(processes_end_for_a_reason::ProcessesEndForAReason::new(plan)),
         Box::new(one_transaction_per_key::OneTransactionPerKey::new(intents)),
         Box::new(fences_hold::FencesHold::new(plan)),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use handfast_ids::{Generation, LogId, StoreId};
 
 use super::Invariant;
+use crate::oracle::Knowledge;
 use crate::plan::Plan;
 use crate::trace::{Event, Message, Node};
 
@@ -57,7 +58,7 @@ impl Invariant for NamesKeepTheirStores {
         "names keep their stores"
     }
 
-    fn take(&mut self, event: &Event) -> Result<(), String> {
+    fn take(&mut self, event: &Event, _knowledge: &Knowledge) -> Result<(), String> {
         match event {
             Event::Message(
                 node,

@@ -33,7 +33,7 @@ impl Invariant for OneTransactionPerKey {
         "one transaction per key"
     }
 
-    fn take(&mut self, event: &Event) -> Result<(), String> {
+    fn take(&mut self, event: &Event, _knowledge: &Knowledge) -> Result<(), String> {
         let Event::Told(_, intent, told) = event else {
             return Ok(());
         };

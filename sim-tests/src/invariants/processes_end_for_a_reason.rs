@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Invariant;
+use crate::oracle::Knowledge;
 use crate::plan::{Fault, Plan};
 use crate::scenario::Scenario;
 use crate::trace::{Event, Node};
@@ -43,7 +44,7 @@ impl Invariant for ProcessesEndForAReason {
         "processes end for a reason"
     }
 
-    fn take(&mut self, event: &Event) -> Result<(), String> {
+    fn take(&mut self, event: &Event, _knowledge: &Knowledge) -> Result<(), String> {
         let (node, why) = match event {
             Event::Ended(node, why) => (node, why),
             Event::Injected(Fault::StandbyTakesOver, Some(node)) => {

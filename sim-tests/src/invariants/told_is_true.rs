@@ -39,10 +39,11 @@ impl Invariant for ToldIsTrue {
 fn check(ending: &Ending<'_>, knowledge: &Knowledge, intent: &Intent, told: &Told) -> Result<(), String> {
     let done = ending.done_of(intent.number);
     match told {
-        Told::Committed(transaction) if !knowledge.deviated.contains(transaction) => {
-            let is_done = |part| {
-                done.iter()
-                    .any(|done| done.part == part && done.transaction == *transaction)
+        Told::Committed(transaction) => {
+            let is_done = |part: u8| {
+                let is_it =
+                    |done: &crate::oracle::Done| done.part == part && done.transaction == *transaction;
+                done.iter().any(is_it) || knowledge.has_deviated(*transaction, part.into())
             };
             match intent.effects().find(|(part, _)| !is_done(*part)) {
                 None => Ok(()),
@@ -55,7 +56,7 @@ fn check(ending: &Ending<'_>, knowledge: &Knowledge, intent: &Intent, told: &Tol
         Told::Aborted(transaction, _) => {
             let is_meant = |done: &&crate::oracle::Done| {
                 transaction.is_none_or(|transaction| done.transaction == transaction)
-                    && !knowledge.deviated.contains(&done.transaction)
+                    && !knowledge.has_deviated(done.transaction, done.part.into())
             };
             match done.iter().find(is_meant) {
                 None => Ok(()),
@@ -65,10 +66,10 @@ fn check(ending: &Ending<'_>, knowledge: &Knowledge, intent: &Intent, told: &Tol
                 )),
             }
         }
-        Told::Heuristic(transaction) if !knowledge.deviated.contains(transaction) => Err(format!(
+        Told::Heuristic(transaction) if !knowledge.has_any_deviated(*transaction) => Err(format!(
             "intent {} was told heuristic, and nobody has deviated from {transaction}",
             intent.number
         )),
-        Told::Committed(_) | Told::Heuristic(_) | Told::Unknown(_) | Told::Rejected(_) => Ok(()),
+        Told::Heuristic(_) | Told::Unknown(_) | Told::Rejected(_) => Ok(()),
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::ClusterOf;
 use super::point::{Point, parse_node};
 use crate::disk::Kept;
 use crate::trace::Node;
@@ -135,6 +136,31 @@ pub enum Keep {
     Everything,
     /// Every other sector and name.
     Some,
+    /// What became of old segments, and nothing else.
+    Removals,
+}
+
+/// Whose matter a fault is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Whom {
+    Anybody,
+    Coordinator,
+    Participant,
+    /// A process that keeps a log on its disk.
+    Disk,
+    Database,
+}
+
+impl fmt::Display for Whom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Whom::Anybody => "a node",
+            Whom::Coordinator => "a coordinator (c0 …)",
+            Whom::Participant => "a participant (p0 …)",
+            Whom::Disk => "a process that keeps a log: a coordinator (c0 …) or a ledger, the first participants of [cluster]",
+            Whom::Database => "a database: a participant behind the ledgers of [cluster]",
+        })
+    }
 }
 
 impl Action {
@@ -144,6 +170,49 @@ impl Action {
             self,
             Action::Drop | Action::Delay | Action::Overtake | Action::Duplicate | Action::StrayVote
         )
+    }
+
+    /// To whom it can be done. Otherwise it would silently do nothing.
+    pub(super) fn concerns(self, cluster: &ClusterOf, node: Node) -> bool {
+        let is_database = |number: u8| number >= cluster.ledgers;
+        match (self.whom(), node) {
+            (Whom::Anybody, _) => true,
+            (Whom::Coordinator, Node::Coordinator(_))
+            | (Whom::Participant, Node::Participant(_))
+            | (Whom::Disk, Node::Coordinator(_)) => true,
+            (Whom::Disk, Node::Participant(number)) => !is_database(number),
+            (Whom::Database, Node::Participant(number)) => is_database(number),
+            _ => false,
+        }
+    }
+
+    /// Whose matter it is.
+    pub(super) fn whom(self) -> Whom {
+        match self {
+            Action::Drain | Action::ClockJumps | Action::TakeOver | Action::SecondProcess => {
+                Whom::Coordinator
+            }
+            Action::Cut | Action::CutOut | Action::CutIn => Whom::Participant,
+            Action::SyncFails
+            | Action::WriteFails
+            | Action::DiskFull
+            | Action::DiskStalls
+            | Action::FlipBit
+            | Action::Backup
+            | Action::Restore
+            | Action::Empty => Whom::Disk,
+            Action::LosePrepared
+            | Action::RollBackByHand
+            | Action::CommitByHand
+            | Action::Resurrect
+            | Action::ForeignBranch
+            | Action::DropForeign
+            | Action::NoSlots
+            | Action::ScanFails
+            | Action::OtherStore
+            | Action::OlderLife => Whom::Database,
+            _ => Whom::Anybody,
+        }
     }
 
     /// Whether it can last until a point comes.
@@ -189,6 +258,7 @@ impl ScriptedFault {
             Some(Keep::Nothing) => Kept::Nothing,
             Some(Keep::Everything) => Kept::Everything,
             Some(Keep::Some) => Kept::EveryOther,
+            Some(Keep::Removals) => Kept::Removals,
         }
     }
 }

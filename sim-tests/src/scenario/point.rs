@@ -109,6 +109,10 @@ steps! {
     ToldHeuristic = "told-heuristic",
     /// A client is told that nothing was executed.
     ToldRejected = "told-rejected",
+    /// Whoever looks is shown a decision to commit.
+    ReadCommitted = "read-committed",
+    /// Whoever looks is shown a decision to abort.
+    ReadAborted = "read-aborted",
     /// A client calls a coordinator.
     Call = "call",
 }
@@ -170,6 +174,8 @@ words! {
     Checkpoint = "checkpoint",
     /// A segment: its seal, its header, its name.
     Segment = "segment",
+    /// Zeros over a torn tail.
+    Cut = "cut",
 }
 
 /// A point that a scenario names.
@@ -203,6 +209,61 @@ impl Point {
         self.step == occurrence.step
             && (self.node.is_none() || self.node == occurrence.node)
             && (self.transaction.is_none() || self.transaction == occurrence.transaction)
+    }
+}
+
+impl Step {
+    /// Whether it can be seen there.
+    pub fn is_at(self, node: Node) -> bool {
+        match node {
+            Node::Coordinator(_) => matches!(self, Step::Starts | Step::Serves | Step::Ends | Step::Disk(..)),
+            Node::Client(_) => matches!(self, Step::Starts) || self.is_a_clients(),
+            Node::Participant(_) => !matches!(self, Step::Serves | Step::Call) && !self.is_a_clients(),
+        }
+    }
+
+    /// Where it can be seen, in words.
+    pub fn whose(self) -> &'static str {
+        match self {
+            Step::Call => "no node; leave it out",
+            Step::Serves => "coordinators",
+            Step::Starts => "processes of any kind",
+            Step::Ends | Step::Disk(..) => "coordinators and participants",
+            step if step.is_a_clients() => "clients",
+            _ => "participants",
+        }
+    }
+
+    /// Whether one can tell of which transaction it is.
+    pub fn has_transaction(self) -> bool {
+        !matches!(
+            self,
+            Step::Starts
+                | Step::Serves
+                | Step::Ends
+                | Step::Hello
+                | Step::Welcome
+                | Step::ScanComplete
+                | Step::Goodbye
+                | Step::SessionOver
+                | Step::Call
+                | Step::Disk(..)
+        )
+    }
+
+    fn is_a_clients(self) -> bool {
+        matches!(
+            self,
+            Step::Begun
+                | Step::Opened
+                | Step::ToldCommitted
+                | Step::ToldAborted
+                | Step::ToldUnknown
+                | Step::ToldHeuristic
+                | Step::ToldRejected
+                | Step::ReadCommitted
+                | Step::ReadAborted
+        )
     }
 }
 

@@ -384,6 +384,8 @@ async fn on_node(world: &Arc<World>, cluster: &Cluster, script: &Script, number:
                 crate::processes::second_coordinator(world.clone(), number).await;
             }
         }
+        // The run goes on until it is over: the end of a run heals what still lasts.
+        Action::Cut | Action::CutOut | Action::CutIn | Action::DiskStalls => lasts().await,
         Action::DiskFull => {
             lasts().await;
             if let Some(machine) = world.machine(node) {

@@ -52,6 +52,7 @@ fn see(world: &World, node: Node, observed: &Observed<'_>) {
                     matters.extend(frame.records.iter().filter_map(|record| matter(record)));
                 }
             }
+            None if is_zero(observed.bytes) => matters.push(Matter::Cut),
             None => matters.push(Matter::Segment),
         }
     } else {
@@ -69,6 +70,11 @@ fn see(world: &World, node: Node, observed: &Observed<'_>) {
     if let Some(script) = &world.script {
         script.take(world, &occurrences);
     }
+}
+
+/// Only what a crash has torn is written over with zeros; a segment is made of them under another name.
+fn is_zero(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|byte| *byte == 0)
 }
 
 struct Frame {
@@ -129,6 +135,13 @@ pub(super) fn of(event: &Event) -> Option<(Step, Node, Option<Transaction>)> {
         }
         Event::Begun(node, _) => (Step::Begun, *node, None),
         Event::Opened(node, _, transaction) => (Step::Opened, *node, Some(*transaction)),
+        Event::Read(node, transaction, decision) => {
+            let step = match decision {
+                Decision::Commit => Step::ReadCommitted,
+                Decision::Abort => Step::ReadAborted,
+            };
+            (step, *node, Some(*transaction))
+        }
         Event::Told(node, _, told) => {
             let step = match told {
                 Told::Committed(_) => Step::ToldCommitted,
