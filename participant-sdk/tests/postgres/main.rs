@@ -7,6 +7,7 @@
 //! - `interactive`: branches that are joined step by step
 //! - `opening`: what is checked before anything is promised
 //! - `crash`: killed servers and lost connections
+//! - `rerouting`: an address that leads to another server in the middle of a session
 //! - `scanning`: scan, seen, forget
 #![cfg(feature = "postgres")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -19,6 +20,7 @@ mod crash;
 mod hindrance;
 mod interactive;
 mod opening;
+mod rerouting;
 mod scanning;
 
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
-use super::connection::{Backend, Lease, NAME_PREFIX, Pools, connect, lease};
+use super::connection::{Backend, Lease, NAME_PREFIX, Pools, connect};
 use super::failure::resource_error;
 use super::options::{CALL_LIMIT, PostgresOptions};
 use super::promise::BranchTransaction;
@@ -48,12 +48,13 @@ impl Session {
             schema::set_up(&client).await?;
             Ok((server, identity::establish(&client).await?))
         };
-        let (server, identity) = timeout(CALL_LIMIT, opening).await.unwrap_or_else(|_| {
+        let (server, opened) = timeout(CALL_LIMIT, opening).await.unwrap_or_else(|_| {
             Err(ResourceError::transient(format!(
                 "PostgreSQL did not answer within {CALL_LIMIT:?}"
             )))
         })?;
-        let pools = Pools::new(&options, &name, server);
+        let identity = opened.identity();
+        let pools = Pools::new(&options, &name, server, opened);
         let open_branches = Arc::default();
         Ok((
             Session {
@@ -70,7 +71,7 @@ impl Session {
 
     /// A connection for decisions and questions.
     pub async fn decisions(&self) -> Result<Lease, ResourceError> {
-        lease(&self.pools.decisions).await
+        self.pools.decisions.lease().await
     }
 
     /// Nothing can begin any more; interactive branches roll back.
