@@ -8,7 +8,7 @@ use handfast_participant::resources::Finding;
 use handfast_participant::resources::tcc::{TccOptions, TccResource};
 use serde::Deserialize;
 
-use super::{Kind, Seat};
+use super::{Kind, Nonsense, Seat};
 use crate::secret::EnvironmentSecret;
 
 /// Tries under way at once, unless the table says otherwise.
@@ -59,8 +59,8 @@ impl TccKind {
 }
 
 impl Kind for TccKind {
-    fn validate(&self) -> Result<(), String> {
-        self.options().validate()
+    fn validate(&self) -> Result<(), Nonsense> {
+        Ok(self.options().validate()?)
     }
 
     async fn check(&self) -> Vec<Finding> {
