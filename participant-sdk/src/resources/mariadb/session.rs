@@ -16,6 +16,7 @@ use super::promise::BranchTransaction;
 use super::server::Flavor;
 use super::{identity, scan, schema, xid};
 use crate::resource::{BranchKey, ResourceError, StoreIdentity};
+use crate::resources::old_markers::OldMarkers;
 use crate::resources::sql::open_branches::OpenBranches;
 use crate::resources::sql::running::Running;
 
@@ -30,6 +31,8 @@ pub(super) struct Session {
     pub held: HeldBranches,
     pub running: Arc<Running<ConnectionId>>,
     pub open_branches: Arc<OpenBranches<BranchTransaction>>,
+    /// By the text of their keys.
+    pub old_markers: OldMarkers<String>,
 }
 
 impl Session {
@@ -73,6 +76,7 @@ impl Session {
                 held: HeldBranches::new(options.prepared_connections),
                 running,
                 open_branches: Arc::default(),
+                old_markers: OldMarkers::default(),
                 options,
             },
             identity,

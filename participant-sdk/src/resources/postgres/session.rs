@@ -7,10 +7,12 @@ use tokio_postgres::Client;
 
 use super::connection::{Backend, Lease, NAME_PREFIX, Pools, connect};
 use super::failure::resource_error;
+use super::markers::RowKey;
 use super::options::{CALL_LIMIT, PostgresOptions};
 use super::promise::BranchTransaction;
 use super::{backends, identity, preconditions, schema};
 use crate::resource::{ResourceError, StoreIdentity};
+use crate::resources::old_markers::OldMarkers;
 use crate::resources::sql::open_branches::OpenBranches;
 use crate::resources::sql::running::Running;
 
@@ -24,6 +26,7 @@ pub(super) struct Session {
     pub pools: Pools,
     pub running: Arc<Running<Backend>>,
     pub open_branches: Arc<OpenBranches<BranchTransaction>>,
+    pub old_markers: OldMarkers<RowKey>,
 }
 
 impl Session {
@@ -64,6 +67,7 @@ impl Session {
                 pools,
                 running,
                 open_branches,
+                old_markers: OldMarkers::default(),
             },
             identity,
         ))
