@@ -165,6 +165,9 @@ pub struct ResourceError {
     pub message: String,
     /// Whether only a person can mend it (wrong password, missing privilege, wrong configuration).
     pub permanent: bool,
+    /// Whether [`Resource::open`] must be called before anything else is asked: what answers is not what was opened. The
+    /// session ends, and the next one says in its Hello which store there is now.
+    pub reopen: bool,
 }
 
 impl ResourceError {
@@ -173,6 +176,15 @@ impl ResourceError {
         ResourceError {
             message: message.into(),
             permanent: false,
+            reopen: false,
+        }
+    }
+
+    /// The store must be opened again first: it is another one than was opened, or no longer as it was.
+    pub fn reopen(message: impl Into<String>) -> Self {
+        ResourceError {
+            reopen: true,
+            ..Self::transient(message)
         }
     }
 
@@ -181,6 +193,7 @@ impl ResourceError {
         ResourceError {
             message: message.into(),
             permanent: true,
+            reopen: false,
         }
     }
 }

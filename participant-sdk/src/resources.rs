@@ -16,6 +16,8 @@ pub mod kafka;
 pub mod ledger;
 #[cfg(feature = "mariadb")]
 pub mod mariadb;
+#[cfg(any(feature = "kafka", feature = "mariadb", feature = "postgres"))]
+mod old_markers;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(any(feature = "mariadb", feature = "postgres"))]

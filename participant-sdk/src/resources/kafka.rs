@@ -53,7 +53,7 @@ pub use operation::{
     GroupMember, GroupOffsets, KafkaOperation, MAX_OPERATION_BYTES, MAX_POSITIONS, MAX_RECORDS,
     OPERATION_VERSION, OutgoingRecord, Payload, Position,
 };
-pub use options::KafkaOptions;
+pub use options::{KafkaOptions, OptionError};
 
 use super::Finding;
 use crate::resource::{

@@ -135,7 +135,8 @@ impl<R: Resource> Native<R> {
         self.run(async move { Done::Forget(within_patience(resource.forget(&branches)).await) });
     }
 
-    fn done(&mut self, done: Done, outbox: &mut Outbox) -> Option<Vec<ScanLine>> {
+    /// An error ends the session: only opening the store again can help.
+    fn done(&mut self, done: Done, outbox: &mut Outbox) -> Result<Option<Vec<ScanLine>>, EngineError> {
         match done {
             Done::Prepare(branch, vote) => {
                 self.preparing.remove(&branch);
@@ -148,6 +149,7 @@ impl<R: Resource> Native<R> {
             Done::Decision(branch, decision, result) => {
                 self.deciding.remove(&branch);
                 match result {
+                    Err(error) if error.reopen => return Err(error.into()),
                     Ok(completion) => {
                         failpoint::pass(match decision {
                             Decision::Commit => "after_commit_sync",
@@ -163,19 +165,24 @@ impl<R: Resource> Native<R> {
             }
             Done::Forget(result) => {
                 self.is_forgetting = false;
-                if let Err(error) = result {
-                    tracing::warn!(%error, "could not delete markers; the next scan shows them again");
+                match result {
+                    Ok(()) => {}
+                    Err(error) if error.reopen => return Err(error.into()),
+                    Err(error) => {
+                        tracing::warn!(%error, "could not delete markers; the next scan shows them again");
+                    }
                 }
             }
             Done::Scan(result) => {
                 self.is_scanning = false;
                 match result {
-                    Ok(lines) => return Some(lines),
+                    Ok(lines) => return Ok(Some(lines)),
+                    Err(error) if error.reopen => return Err(error.into()),
                     Err(error) => tracing::warn!(%error, "a scan failed and has no consequence"),
                 }
             }
         }
-        None
+        Ok(None)
     }
 }
 
@@ -287,12 +294,12 @@ impl<R: Resource> Engine for Native<R> {
         let Some(done) = self.running.next().await else {
             return std::future::pending().await;
         };
-        let mut scanned = self.done(done, outbox);
+        let mut scanned = self.done(done, outbox)?;
         // Whatever else is done by now goes into the same frame.
         while scanned.is_none()
             && let Some(Some(done)) = self.running.next().now_or_never()
         {
-            scanned = self.done(done, outbox);
+            scanned = self.done(done, outbox)?;
         }
         Ok(scanned.map_or(Progress::Moved, Progress::Scanned))
     }

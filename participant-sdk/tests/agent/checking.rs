@@ -116,6 +116,24 @@ fn a_file_that_makes_no_sense_is_refused_before_anything_starts() {
             "url = \"postgres://h/d\"\npassword_env = \"NOT_SET_ANYWHERE\"",
             "line 10: resource \"orders\" of kind postgres, key `password_env`: the environment variable NOT_SET_ANYWHERE is not set",
         ),
+        (
+            "run",
+            "kafka",
+            "brokers = [\"kafka\"]\njournal_topic = \"j\"",
+            "line 9: resource \"orders\" of kind kafka, key `brokers`: brokers to begin with are written host:port",
+        ),
+        (
+            "run",
+            "kafka",
+            "brokers = [\"kafka:9092\"]\njournal_topic = \"j\"\npool = 0",
+            "line 11: resource \"orders\" of kind kafka, key `pool`: the pool of transactional ids holds 1 to",
+        ),
+        (
+            "check",
+            "kafka",
+            "brokers = [\"kafka:9092\"]\njournal_topic = \"j\"\ntransaction_timeout_ms = 1000\nmargin_ms = 1000",
+            "line 12: resource \"orders\" of kind kafka, key `margin_ms`: a transaction timeout of 1s with a margin of 1s",
+        ),
     ] {
         let file = AgentFile::new(NOBODY).with(kind, "orders", keys);
         let output = file.to_the_end(command);

@@ -6,6 +6,7 @@
 //! - `interactive`: branches that are joined step by step
 //! - `opening`: what is checked before anything is promised
 //! - `crash`: killed servers and lost connections
+//! - `rerouting`: an address that leads to another server in the middle of a session
 //! - `scanning`: scan, seen, forget
 #![cfg(feature = "mariadb")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -15,6 +16,7 @@ mod crash;
 mod hindrance;
 mod interactive;
 mod opening;
+mod rerouting;
 mod scanning;
 mod traps;
 

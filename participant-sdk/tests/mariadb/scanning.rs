@@ -128,3 +128,50 @@ async fn a_fence_stays_while_anybody_works_on_its_branch() {
     });
     gone.await.expect("it goes once nobody works on the branch");
 }
+
+/// Nobody forgets the markers of a coordinator that is gone for good.
+#[tokio::test]
+async fn a_thousand_markers_of_a_retired_coordinator_hide_no_other() {
+    const RETIRED: LogId = LogId(1);
+    let bank = Bank::new();
+    let mut options = bank.options();
+    options.marker_age = Duration::ZERO;
+    let resource = open(options).await;
+    let retired: Vec<String> = (0..1_000)
+        .map(|_| {
+            let transaction = branch().transaction;
+            format!(
+                "('{:032x}{:032x}00000000', '{:032x}', 'committed', 1, 1, NOW(6) - INTERVAL 1 DAY)",
+                RETIRED.0,
+                transaction.as_u128(),
+                RETIRED.0
+            )
+        })
+        .collect();
+    // More does not go into one argument of a program.
+    for some in retired.chunks(250) {
+        bank.sql(&format!(
+            "INSERT INTO handfast_marker (branch, log_id, state, epoch, seen_lsn, created_at) VALUES {}",
+            some.join(", ")
+        ));
+    }
+    let lost = branch();
+    committed(&resource, lost, seen(3, 1)).await;
+    let marker = ScanLine {
+        branch: lost,
+        phase: ScanPhase::Marker,
+    };
+    for _ in 0..2 {
+        let first = resource.scan().await.unwrap();
+        assert_eq!(first.len(), 1_000);
+        assert!(first.iter().all(|line| line.branch.log == RETIRED));
+        assert_eq!(
+            resource.scan().await.unwrap(),
+            [marker],
+            "the list goes on, and then begins anew"
+        );
+    }
+    resource.forget(&[lost]).await.unwrap();
+    assert_eq!(resource.scan().await.unwrap().len(), 1_000);
+    assert_eq!(resource.scan().await.unwrap(), []);
+}

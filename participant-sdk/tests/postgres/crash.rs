@@ -9,6 +9,7 @@ use handfast_participant::{BranchKey, Completion, Decision, Resource, ScanLine, 
 use handfast_servers::PostgresServer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use super::{Bank, LIMIT, PREPARED, add, branch, options, prepare, refused, seen};
 
@@ -71,25 +72,50 @@ enum Fault {
     SilenceAfter,
 }
 
-/// A link between participant and server that fails once.
-struct Link {
-    port: u16,
+/// A link between participant and server that fails once, and that can be led to another server.
+pub(super) struct Link {
+    pub port: u16,
     faults: Arc<AtomicU32>,
+    server: watch::Sender<u16>,
 }
 
 impl Link {
     async fn to(bank: &Bank, fault: Fault) -> Self {
+        Self::new(bank.server.port(), Some(fault)).await
+    }
+
+    /// One that breaks nothing by itself.
+    pub async fn sound(server: u16) -> Self {
+        Self::new(server, None).await
+    }
+
+    /// All connections break, and new ones lead to this server: an address that changes hands.
+    pub fn lead_to(&self, server: u16) {
+        self.server.send_replace(server);
+    }
+
+    async fn new(server: u16, fault: Option<Fault>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (faults, armed) = (Arc::new(AtomicU32::new(0)), Arc::new(Mutex::new(Some(fault))));
-        let (server, counted) = (bank.server.port(), faults.clone());
+        let (faults, armed) = (Arc::new(AtomicU32::new(0)), Arc::new(Mutex::new(fault)));
+        let (server, mut leads_to) = watch::channel(server);
+        let counted = faults.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let server = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
-                tokio::spawn(carry(client, server, armed.clone(), counted.clone()));
+                let port = *leads_to.borrow_and_update();
+                let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                let carried = carry(client, server, armed.clone(), counted.clone());
+                let mut led_away = leads_to.clone();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        biased;
+                        _ = led_away.changed() => {}
+                        () = carried => {}
+                    }
+                });
             }
         });
-        Link { port, faults }
+        Link { port, faults, server }
     }
 
     async fn open(&self, bank: &Bank) -> PostgresResource {

@@ -8,6 +8,7 @@
 //! - `opening`: what is checked before anything is promised
 //! - `crash`: killed servers and lost connections
 //! - `replication`: a synchronous standby that is away
+//! - `rerouting`: an address that leads to another server in the middle of a session
 //! - `scanning`: scan, seen, forget
 #![cfg(feature = "postgres")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -21,6 +22,7 @@ mod hindrance;
 mod interactive;
 mod opening;
 mod replication;
+mod rerouting;
 mod scanning;
 
 use std::sync::Arc;

@@ -150,3 +150,42 @@ async fn a_fence_stays_while_older_work_of_another_session_may_run() {
     resource.forget(&[branch]).await.unwrap();
     assert_eq!(resource.scan().await.unwrap(), []);
 }
+
+/// Nobody forgets the markers of a coordinator that is gone for good.
+#[tokio::test]
+async fn a_thousand_markers_of_a_retired_coordinator_hide_no_other() {
+    const RETIRED: LogId = LogId(1);
+    let bank = Bank::new();
+    let mut options = bank.options();
+    options.marker_age = Duration::ZERO;
+    let resource = open(options).await;
+    let retired: Vec<String> = (0..1_000)
+        .map(|_| {
+            let transaction = branch().transaction;
+            format!("('{RETIRED}', '{transaction}', 0, 'committed', 1, 1, now() - interval '1 day')")
+        })
+        .collect();
+    bank.sql(&format!(
+        "INSERT INTO handfast.marker (log_id, transaction_id, branch, state, epoch, seen_lsn, created_at) VALUES {}",
+        retired.join(", ")
+    ));
+    let lost = branch();
+    committed(&resource, lost, seen(3, 1)).await;
+    let marker = ScanLine {
+        branch: lost,
+        phase: ScanPhase::Marker,
+    };
+    for _ in 0..2 {
+        let first = resource.scan().await.unwrap();
+        assert_eq!(first.len(), 1_000);
+        assert!(first.iter().all(|line| line.branch.log == RETIRED));
+        assert_eq!(
+            resource.scan().await.unwrap(),
+            [marker],
+            "the list goes on, and then begins anew"
+        );
+    }
+    resource.forget(&[lost]).await.unwrap();
+    assert_eq!(resource.scan().await.unwrap().len(), 1_000);
+    assert_eq!(resource.scan().await.unwrap(), []);
+}

@@ -5,4 +5,5 @@ mod client;
 mod fake;
 mod ledger_session;
 mod native_session;
+mod native_store;
 mod processes;

@@ -1,132 +1,24 @@
 //! A resource with prepared transactions of its own: concurrency, cancellation, deadlines, interactive branches.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use handfast_participant::ids::{BranchId, Generation, StoreId};
+use handfast_participant::ids::BranchId;
 use handfast_participant::participant::{EnlistError, Handle, SessionOptions};
 use handfast_participant::proto::v1::{
     AckKind, DecisionKind, EnlistResult, InDoubtPhase, Prepare, SessionResponse, VoteKind,
 };
-use handfast_participant::{
-    BranchKey, Completion, Decision, EnlistedBranch, Participant, ParticipantError, Refusal, Resource,
-    ResourceError, ScanLine, ScanPhase, SeenLog, StoreIdentity, Vote, Work,
-};
+use handfast_participant::{BranchKey, EnlistedBranch, Participant, ParticipantError};
 use tokio::task::JoinHandle;
 
 use crate::fake::{Fake, id, soon, transaction};
+use crate::native_store::Store;
 
 /// How many prepares run at once.
 const PREPARES: usize = 3;
-
-/// A database in memory. `hang` never returns; `later` waits until the test lets it go.
-#[derive(Default)]
-struct Store {
-    prepared: Mutex<BTreeSet<BranchKey>>,
-    ended: Mutex<BTreeMap<BranchKey, Decision>>,
-    interactive: Mutex<BTreeMap<BranchKey, u64>>,
-    running: AtomicUsize,
-    most_running: AtomicUsize,
-    prepares: AtomicUsize,
-    opened: AtomicUsize,
-    fails_to_finish: AtomicUsize,
-    later: tokio::sync::Notify,
-    /// Held by a test: no decision gets further.
-    gate: tokio::sync::Mutex<()>,
-    at_the_gate: AtomicUsize,
-}
-
-impl Store {
-    /// What a service does with open work: hands it over, unless its branch is doomed.
-    fn hand_over(&self, enlisted: &EnlistedBranch, operations: u64) -> bool {
-        let mut interactive = self.interactive.lock().unwrap();
-        if enlisted.is_doomed() {
-            return false;
-        }
-        interactive.insert(enlisted.branch(), operations);
-        true
-    }
-}
-
-struct Running<'a>(&'a AtomicUsize);
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-impl Resource for Store {
-    async fn open(&self) -> Result<StoreIdentity, ResourceError> {
-        self.interactive.lock().unwrap().clear();
-        self.opened.fetch_add(1, Ordering::SeqCst);
-        Ok(StoreIdentity {
-            store: StoreId(1),
-            generation: Generation(1),
-            attached: false,
-        })
-    }
-
-    async fn seen(&self) -> Result<Vec<SeenLog>, ResourceError> {
-        Ok(Vec::new())
-    }
-
-    async fn prepare(&self, branch: BranchKey, work: Work, _seen: SeenLog, _timeout: Duration) -> Vote {
-        self.prepares.fetch_add(1, Ordering::SeqCst);
-        let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
-        self.most_running.fetch_max(running, Ordering::SeqCst);
-        let _running = Running(&self.running);
-        match work {
-            Work::Operation(operation) if operation == "hang" => std::future::pending().await,
-            Work::Operation(operation) if operation == "later" => self.later.notified().await,
-            Work::Operation(_) => {}
-            Work::Interactive { operations } => {
-                if self.interactive.lock().unwrap().remove(&branch) != Some(operations) {
-                    return Vote::Refused(Refusal::permanent("OPERATIONS_DIFFER", "lost or other work"));
-                }
-            }
-        }
-        self.prepared.lock().unwrap().insert(branch);
-        Vote::Prepared { prepared_for: None }
-    }
-
-    async fn finish(&self, branch: BranchKey, decision: Decision) -> Result<Completion, ResourceError> {
-        if self.fails_to_finish.load(Ordering::SeqCst) > 0 {
-            self.fails_to_finish.fetch_sub(1, Ordering::SeqCst);
-            return Err(ResourceError::transient("the database is away"));
-        }
-        self.at_the_gate.fetch_add(1, Ordering::SeqCst);
-        drop(self.gate.lock().await);
-        let was_prepared = self.prepared.lock().unwrap().remove(&branch);
-        let mut ended = self.ended.lock().unwrap();
-        match (ended.get(&branch), was_prepared, decision) {
-            (Some(before), _, _) if *before == decision => Ok(Completion::Done),
-            (Some(_), _, _) => Ok(Completion::Contrary("a marker says otherwise".into())),
-            (None, false, Decision::Commit) => Ok(Completion::Hazard("no marker".into())),
-            (None, _, decision) => {
-                ended.insert(branch, decision);
-                Ok(Completion::Done)
-            }
-        }
-    }
-
-    async fn scan(&self) -> Result<Vec<ScanLine>, ResourceError> {
-        let line = |branch: &BranchKey| ScanLine {
-            branch: *branch,
-            phase: ScanPhase::Prepared,
-        };
-        Ok(self.prepared.lock().unwrap().iter().map(line).collect())
-    }
-
-    async fn forget(&self, branches: &[BranchKey]) -> Result<(), ResourceError> {
-        let mut ended = self.ended.lock().unwrap();
-        ended.retain(|branch, _| !branches.contains(branch));
-        Ok(())
-    }
-}
 
 fn start(fake: &Fake) -> (Arc<Store>, Handle, JoinHandle<Result<(), ParticipantError>>) {
     let store = Arc::new(Store::default());
@@ -307,6 +199,24 @@ async fn a_decision_that_fails_is_not_acknowledged_and_succeeds_when_it_comes_ag
         AckKind::Done,
         "no answer about 1 came before"
     );
+    assert_eq!(session.commit(1).await, AckKind::Done);
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_store_that_is_another_one_is_opened_again_before_anything_else_is_asked_of_it() {
+    let fake = Fake::start().await;
+    let (store, _handle, task) = start(&fake);
+    let mut session = fake.accept().await;
+    session.welcome().await;
+    session.prepare([1], &operation("work")).await;
+    session.vote(1).await;
+    let opened = store.opened.load(Ordering::SeqCst);
+    store.is_another_store.store(true, Ordering::SeqCst);
+    session.decide(DecisionKind::Commit, [1]).await;
+    let mut session = fake.accept().await;
+    assert_eq!(store.opened.load(Ordering::SeqCst), opened + 1);
+    session.welcome().await;
     assert_eq!(session.commit(1).await, AckKind::Done);
     task.abort();
 }

@@ -23,7 +23,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use crate::kinds::{AnyKind, KINDS, ReadKind};
+use crate::kinds::{AnyKind, KINDS, Nonsense, ReadKind};
 use crate::report::Reporting;
 
 /// The most resources of one file.
@@ -224,8 +224,17 @@ impl Entry {
     fn try_read(&self) -> Result<Box<dyn AnyKind>, Misfit> {
         let kind = (self.read)(self.table.clone())?;
         kind.validate()
-            .map_err(|message| Misfit::at(self.table.span(), message))?;
+            .map_err(|Nonsense { key, message }| Misfit::at(self.span_of(key), message))?;
         Ok(kind)
+    }
+
+    /// Where a key stands; where the table does, if it is not written there.
+    fn span_of(&self, key: Option<&str>) -> Range<usize> {
+        let written = key.and_then(|key| {
+            let table = self.table.get_ref().as_table()?;
+            table.iter().find(|(name, _)| name.get_ref() == key)
+        });
+        written.map_or(self.table.span(), |(_, value)| value.span())
     }
 
     /// Says of which resource, and of which key of it, a misfit is.

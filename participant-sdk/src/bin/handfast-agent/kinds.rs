@@ -61,6 +61,21 @@ impl Seat {
     }
 }
 
+/// What makes no sense of a table.
+#[derive(Debug)]
+pub struct Nonsense {
+    /// The key, if it is one.
+    pub key: Option<&'static str>,
+    /// In words, with what to write.
+    pub message: String,
+}
+
+impl From<String> for Nonsense {
+    fn from(message: String) -> Self {
+        Nonsense { key: None, message }
+    }
+}
+
 /// A `[[resource]]` table of one kind, with `kind`, `name` and `coordinator` taken out. Implemented by serde structs that deny
 /// unknown fields, so that a slip of the pen is told with its line.
 pub trait Kind {
@@ -68,7 +83,7 @@ pub trait Kind {
     fn check(&self) -> impl Future<Output = Vec<Finding>> + Send;
 
     /// Looks whether the table makes sense as a whole, which no key by itself tells. Nothing is connected to.
-    fn validate(&self) -> Result<(), String> {
+    fn validate(&self) -> Result<(), Nonsense> {
         Ok(())
     }
 
@@ -84,7 +99,7 @@ pub trait AnyKind: Send + Sync {
     fn check(&self) -> Running<'_, Vec<Finding>>;
 
     /// [`Kind::validate`]
-    fn validate(&self) -> Result<(), String>;
+    fn validate(&self) -> Result<(), Nonsense>;
 
     /// [`Kind::run`]
     fn run(self: Box<Self>, seat: Seat) -> Running<'static, anyhow::Result<()>>;
@@ -95,7 +110,7 @@ impl<K: Kind + Send + Sync + 'static> AnyKind for K {
         Box::pin(Kind::check(self))
     }
 
-    fn validate(&self) -> Result<(), String> {
+    fn validate(&self) -> Result<(), Nonsense> {
         Kind::validate(self)
     }
 

@@ -13,8 +13,8 @@ const OWNER_WRITES: u32 = 0o300;
 pub(super) fn check(options: &FilesOptions) -> Vec<Finding> {
     let root = options.root.display().to_string();
     let storage = RealStorage::new(&options.root);
-    match storage.look("") {
-        Ok(Found::Folder { .. }) => {}
+    let device = match storage.look("") {
+        Ok(Found::Folder { device, .. }) => device,
         Ok(found) => {
             let found = format!("{root} is {found:?}");
             return vec![Finding::broken(
@@ -24,8 +24,14 @@ pub(super) fn check(options: &FilesOptions) -> Vec<Finding> {
             )];
         }
         Err(error) => return vec![Finding::broken("root", root, error.to_string())],
-    }
+    };
     let mut findings = vec![writable(options, &root)];
+    findings.push(
+        match identity::own_folders_are_sound(&storage, &options.root, device) {
+            Ok(()) => Finding::holds("file system", "the same for the root and what is promised"),
+            Err(error) => Finding::broken("file system", "is not the root's", error.message),
+        },
+    );
     findings.push(match identity::describe(&storage, &options.root) {
         Ok(Some(found)) => Finding::holds("store", found),
         Ok(None) => Finding::holds("store", "will be made"),

@@ -62,6 +62,10 @@ impl<S: Storage> Tree<S> {
                 return self.note_loss(branch, lost);
             }
             self.is_clear(&files)?;
+            let files = files
+                .into_iter()
+                .map(|file| StagedFile { crc32c: None, ..file })
+                .collect();
             let current = Current {
                 layout: LAYOUT,
                 sequence: self.current.sequence + 1,
@@ -88,14 +92,25 @@ impl<S: Storage> Tree<S> {
         Ok(Completion::Hazard(evidence))
     }
 
-    /// Evidence that something took away what was promised, before anything was committed.
+    /// Evidence that something took away or changed what was promised, before anything was committed.
     fn lost(&self, files: &[StagedFile]) -> io::Result<Option<String>> {
         for file in files {
-            let found = self.storage.look(&format!("{STAGED}/{}", file.staged))?;
+            let staged = format!("{STAGED}/{}", file.staged);
+            let found = self.storage.look(&staged)?;
             if found != (Found::File { bytes: file.bytes }) {
                 return Ok(Some(format!(
                     "{STAGED}/{} for {:?} should have {} bytes, and is {found:?}",
                     file.staged, file.path, file.bytes
+                )));
+            }
+            let Some(promised) = file.crc32c else { continue };
+            let checksum = self.storage.read(&staged)?.as_deref().map(crc32c::crc32c);
+            if checksum != Some(promised) {
+                return Ok(Some(format!(
+                    "{staged} for {:?} has other contents than were promised: their CRC-32C should be {promised:08x}, and is \
+                     {}",
+                    file.path,
+                    checksum.map_or("none".to_owned(), |found| format!("{found:08x}"))
                 )));
             }
         }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::storage::{Storage, SyncError};
+use super::storage::{Storage, SyncError, WriteError};
 use super::tree::trouble;
 use crate::resource::ResourceError;
 
@@ -23,7 +23,7 @@ impl FirstFailure {
             SyncError::NotReached(error) => {
                 trouble(&format!("opening the folder {folder:?} to sync it"), &error)
             }
-            SyncError::Failed(error) => self.note(folder, &error),
+            SyncError::Failed(error) => self.note_folder(folder, &error),
         })
     }
 
@@ -31,14 +31,33 @@ impl FirstFailure {
     /// already shows what this process does not know of, and only reading it anew brings both together.
     pub fn sync_change(&self, storage: &mut impl Storage, folder: &str) -> Result<(), ResourceError> {
         storage.sync_folder(folder).map_err(|error| match error {
-            SyncError::NotReached(error) | SyncError::Failed(error) => self.note(folder, &error),
+            SyncError::NotReached(error) | SyncError::Failed(error) => self.note_folder(folder, &error),
         })
     }
 
-    fn note(&self, folder: &str, error: &std::io::Error) -> ResourceError {
+    /// Makes or replaces a file with durable contents. A failed sync is the outer error, and final; what could not be written
+    /// in the first place is the inner one, and may pass.
+    pub fn write(
+        &self,
+        storage: &mut impl Storage,
+        path: &str,
+        contents: &[u8],
+    ) -> Result<std::io::Result<()>, ResourceError> {
+        match storage.write_synced(path, contents) {
+            Ok(()) => Ok(Ok(())),
+            Err(WriteError::NotWritten(error)) => Ok(Err(error)),
+            Err(WriteError::NotSynced(error)) => Err(self.note(&format!("the contents of {path:?}"), &error)),
+        }
+    }
+
+    fn note_folder(&self, folder: &str, error: &std::io::Error) -> ResourceError {
+        self.note(&format!("the folder {folder:?}"), error)
+    }
+
+    fn note(&self, what: &str, error: &std::io::Error) -> ResourceError {
         let failure = || {
             format!(
-                "syncing the folder {folder:?} failed: {error}; what it says from here on is not believed. Look at the disk, \
+                "syncing {what} failed: {error}; what the disk says from here on is not believed. Look at the disk, \
                  then start again"
             )
         };

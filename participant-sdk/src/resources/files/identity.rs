@@ -46,6 +46,7 @@ pub(super) fn establish(
         _ => failed(error),
     };
     storage.make_folder(OWN).map_err(denied)?;
+    own_folders_are_sound(storage, root, device)?;
     failure.sync(storage, "")?;
     storage.lock(LOCK).map_err(|error| match error.kind() {
         std::io::ErrorKind::WouldBlock => ResourceError::permanent(format!(
@@ -57,6 +58,7 @@ pub(super) fn establish(
     for folder in [BRANCHES, STAGED] {
         storage.make_folder(folder).map_err(denied)?;
     }
+    own_folders_are_sound(storage, root, device)?;
     failure.sync(storage, OWN)?;
     let stored = match look_up(storage, root)? {
         Some(stored) => stored,
@@ -69,8 +71,8 @@ pub(super) fn establish(
             };
             let bytes = serde_json::to_vec(&stored).expect("texts and numbers can be written as JSON");
             let unfinished = format!("{STORE}{UNFINISHED}");
-            storage
-                .write_synced(&unfinished, &bytes)
+            failure
+                .write(storage, &unfinished, &bytes)?
                 .and_then(|()| storage.rename(&unfinished, STORE))
                 .map_err(denied)?;
             failure.sync(storage, OWN)?;
@@ -86,6 +88,32 @@ pub(super) fn establish(
         attached: true,
     };
     Ok((identity, device))
+}
+
+/// Whether the resource's own folders, as far as they are there, are folders on the file system of the root. A promise in
+/// another one could not be kept: nothing is renamed from one file system into another.
+pub(super) fn own_folders_are_sound(
+    storage: &impl Storage,
+    root: &Path,
+    device: u64,
+) -> Result<(), ResourceError> {
+    for folder in [OWN, BRANCHES, STAGED] {
+        let found = storage
+            .look(folder)
+            .map_err(|error| trouble(&format!("looking at {folder}"), &error))?;
+        let what = match found {
+            Found::Nothing => continue,
+            Found::Folder { device: there, .. } if there == device => continue,
+            Found::Folder { .. } => "is on another file system than the root",
+            Found::File { .. } | Found::Other => "is no folder, or a link",
+        };
+        return Err(ResourceError::permanent(format!(
+            "{} {what}, and files that are promised there could never be renamed into place; stop what made it so, and let it \
+             be a folder of the root's own file system, with the files that were in it",
+            root.join(folder).display()
+        )));
+    }
+    Ok(())
 }
 
 /// What the identity says, in words; `None` before the first opening. Nothing is changed.

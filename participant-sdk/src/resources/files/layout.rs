@@ -83,6 +83,9 @@ pub(super) struct StagedFile {
     /// Its name in [`STAGED`].
     pub staged: String,
     pub bytes: u64,
+    /// Of its contents; promises of earlier builds have none. Readers have no use for it, so [`CURRENT`] does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crc32c: Option<u32>,
     pub mode: Mode,
 }
 

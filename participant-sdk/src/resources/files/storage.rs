@@ -35,6 +35,15 @@ pub(super) enum SyncError {
     Failed(io::Error),
 }
 
+/// Why a file is not there with durable contents.
+#[derive(Debug)]
+pub(super) enum WriteError {
+    /// It could not be opened or written: what is there is a piece at best, and writing it anew may succeed.
+    NotWritten(io::Error),
+    /// It was written, the disk was asked to keep it, and failed.
+    NotSynced(io::Error),
+}
+
 /// Paths are relative to the root; the root itself is the empty text.
 pub(super) trait Storage: Send + 'static {
     /// What is there. Links are not followed.
@@ -44,7 +53,7 @@ pub(super) trait Storage: Send + 'static {
     fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>>;
 
     /// Makes or replaces a file. Its contents are durable when this returns; its name is not.
-    fn write_synced(&mut self, path: &str, contents: &[u8]) -> io::Result<()>;
+    fn write_synced(&mut self, path: &str, contents: &[u8]) -> Result<(), WriteError>;
 
     /// Gives a file another name, and replaces what is there.
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
@@ -111,14 +120,15 @@ impl Storage for RealStorage {
         }
     }
 
-    fn write_synced(&mut self, path: &str, contents: &[u8]) -> io::Result<()> {
-        let mut file = OpenOptions::new()
+    fn write_synced(&mut self, path: &str, contents: &[u8]) -> Result<(), WriteError> {
+        let file = OpenOptions::new()
             .create(true)
             .truncate(true)
             .write(true)
-            .open(self.path(path))?;
-        file.write_all(contents)?;
-        file.sync_all()
+            .open(self.path(path))
+            .and_then(|mut file| file.write_all(contents).map(|()| file))
+            .map_err(WriteError::NotWritten)?;
+        file.sync_all().map_err(WriteError::NotSynced)
     }
 
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {

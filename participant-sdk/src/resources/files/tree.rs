@@ -185,6 +185,7 @@ impl<S: Storage> Tree<S> {
                 path: file.path.clone(),
                 staged: staged_name(branch, n),
                 bytes: file.contents.len() as u64,
+                crc32c: Some(crc32c::crc32c(&file.contents)),
                 mode: file.mode,
             });
         }
@@ -299,9 +300,13 @@ impl<S: Storage> Tree<S> {
         operation: &FilesOperation,
         manifest: &Manifest,
     ) -> Result<(), Refusal> {
+        let failed = |error: ResourceError| Refusal::retryable("STORE_FAILED", error.message);
         for (file, staged) in operation.files.iter().zip(&manifest.files) {
             let path = format!("{STAGED}/{}", staged.staged);
-            let written = self.storage.write_synced(&path, &file.contents);
+            let written = self
+                .failure
+                .write(&mut self.storage, &path, &file.contents)
+                .map_err(failed)?;
             written.map_err(|error| {
                 let message = format!("the contents cannot be staged: {error}");
                 match error.kind() {
@@ -312,7 +317,6 @@ impl<S: Storage> Tree<S> {
                 }
             })?;
         }
-        let failed = |error: ResourceError| Refusal::retryable("STORE_FAILED", error.message);
         self.failure.sync(&mut self.storage, STAGED).map_err(failed)?;
         failpoint::pass("files_after_staged");
         self.write_branch(branch, Phase::Prepared, manifest)
@@ -407,8 +411,8 @@ impl<S: Storage> Tree<S> {
     pub(super) fn replace(&mut self, path: &str, value: &impl serde::Serialize) -> Result<(), ResourceError> {
         let bytes = serde_json::to_vec(value).expect("texts and numbers can be written as JSON");
         let unfinished = format!("{path}{UNFINISHED}");
-        self.storage
-            .write_synced(&unfinished, &bytes)
+        self.failure
+            .write(&mut self.storage, &unfinished, &bytes)?
             .and_then(|()| self.storage.rename(&unfinished, path))
             .map_err(|error| trouble(&format!("writing {path}"), &error))?;
         self.failure.sync_change(&mut self.storage, folder_of(path))

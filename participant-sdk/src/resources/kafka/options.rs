@@ -54,6 +54,22 @@ pub(super) const MAX_PUT_ASIDE: usize = 10_000;
 /// The most ids that a pool may have.
 const MAX_POOL: usize = 1_000;
 
+/// An option that makes no sense.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct OptionError {
+    /// The field of [`KafkaOptions`].
+    pub option: &'static str,
+    /// What is wrong, and what to write.
+    pub message: String,
+}
+
+impl From<OptionError> for ResourceError {
+    fn from(error: OptionError) -> Self {
+        ResourceError::permanent(error.message)
+    }
+}
+
 /// Where the cluster is, and how much of it may be used.
 #[derive(Clone, Debug)]
 pub struct KafkaOptions {
@@ -100,26 +116,38 @@ impl KafkaOptions {
         self.transaction_timeout.saturating_sub(self.margin)
     }
 
-    /// What no broker needs to be asked for.
-    pub(super) fn check(&self) -> Result<(), ResourceError> {
-        let wrong = |message: String| Err(ResourceError::permanent(message));
+    /// Looks whether the options make sense, which no broker needs to be asked for.
+    ///
+    /// # Errors
+    /// The first that does not.
+    pub fn validate(&self) -> Result<(), OptionError> {
+        let wrong = |option, message: String| Err(OptionError { option, message });
         if self.bootstrap.is_empty() || self.bootstrap.iter().any(|broker| !is_address(broker)) {
-            return wrong(format!(
-                "brokers to begin with are written host:port, such as kafka.example:9092, and not {:?}",
-                self.bootstrap
-            ));
+            return wrong(
+                "bootstrap",
+                format!(
+                    "brokers to begin with are written host:port, such as kafka.example:9092, and not {:?}",
+                    self.bootstrap
+                ),
+            );
         }
         if self.pool == 0 || self.pool > MAX_POOL {
-            return wrong(format!(
-                "the pool of transactional ids holds 1 to {MAX_POOL}, not {}",
-                self.pool
-            ));
+            return wrong(
+                "pool",
+                format!(
+                    "the pool of transactional ids holds 1 to {MAX_POOL}, not {}",
+                    self.pool
+                ),
+            );
         }
         if self.promise().is_zero() || i32::try_from(self.transaction_timeout.as_millis()).is_err() {
-            return wrong(format!(
-                "a transaction timeout of {:?} with a margin of {:?} leaves nothing to promise, or is longer than Kafka can say",
-                self.transaction_timeout, self.margin
-            ));
+            return wrong(
+                "transaction_timeout",
+                format!(
+                    "a transaction timeout of {:?} with a margin of {:?} leaves nothing to promise, or is longer than Kafka can say",
+                    self.transaction_timeout, self.margin
+                ),
+            );
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ const OF_BROKER: i8 = 4;
 
 /// Looks at everything, and changes nothing. What cannot be reached is a broken finding.
 pub(super) async fn check(cluster: &Cluster, options: &KafkaOptions) -> Vec<Finding> {
-    if let Err(error) = options.check() {
+    if let Err(error) = options.validate() {
         return vec![Finding::broken("options", "not usable", error.message)];
     }
     match look(cluster, options).await {

@@ -51,10 +51,14 @@ pub(super) async fn scan(session: &Session) -> Result<Scanned, ResourceError> {
             .promised()
             .map(|(branch, noted)| (branch, noted.clone()))
             .collect();
+        let after = session.old_markers.after();
         let finished: Vec<_> = fold
             .finished(session.options.marker_age, Instant::now())
+            .filter(|branch| after.is_none_or(|after| *branch > after))
             .take(MAX_OLD_MARKERS)
             .collect();
+        let last = finished.last().filter(|_| finished.len() == MAX_OLD_MARKERS);
+        session.old_markers.ended_with(last.copied());
         (promised, finished, fold.void())
     };
     let ids: Vec<String> = promised

@@ -16,8 +16,9 @@ use super::pool::Pool;
 use super::preconditions;
 use super::prepare::Working;
 use super::record::{LAYOUT, Record};
-use crate::resource::{ResourceError, StoreIdentity};
+use crate::resource::{BranchKey, ResourceError, StoreIdentity};
 use crate::resources::Verdict;
+use crate::resources::old_markers::OldMarkers;
 use crate::runtime::random_bits;
 
 /// From opening the cluster until its journal has to be read anew.
@@ -27,13 +28,14 @@ pub(super) struct Session {
     pub journal: Journal,
     pub pool: Arc<Pool>,
     pub working: Working,
+    pub old_markers: OldMarkers<BranchKey>,
     identity: StoreIdentity,
 }
 
 impl Session {
     /// Connects, checks the cluster, reads the journal and says which store it is.
     pub async fn open(options: Arc<KafkaOptions>) -> Result<Self, ResourceError> {
-        options.check()?;
+        options.validate()?;
         let deadline = Instant::now() + CALL_LIMIT;
         timeout_at(deadline, Self::open_within(options, deadline))
             .await
@@ -61,6 +63,7 @@ impl Session {
             journal,
             pool,
             working: Working::default(),
+            old_markers: OldMarkers::default(),
             identity,
         })
     }

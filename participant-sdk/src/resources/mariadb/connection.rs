@@ -1,8 +1,11 @@
 //! Connections: pooled, bounded, cleaned between branches, and closed rather than given back when in doubt.
+//!
+//! Every new one is asked first where it leads. If that is not what the session was opened on, nothing is leased any more,
+//! from any pool, until the database is opened again: it would promise for one store under the name of another.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use mysql_async::prelude::{FromValue, Queryable};
@@ -11,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::failure::resource_error;
+use super::identity::{self, Opened};
 use super::options::{FENCE_LOCK_SECONDS, MariadbOptions};
 use crate::resource::ResourceError;
 
@@ -23,6 +27,9 @@ pub(super) struct Pool {
     limit: Duration,
     /// Whether a connection forgets all of its session before it serves again.
     resets: bool,
+    opened: Arc<Opened>,
+    /// Set once, by the first connection that led elsewhere: where to. Shared by the pools of a session.
+    leads_elsewhere: Arc<OnceLock<String>>,
 }
 
 /// A connection on loan. Dropped without [`Lease::give_back`], it is closed, and the server rolls its transaction back, or
@@ -45,7 +52,8 @@ pub(super) struct Pools {
 
 impl Pools {
     /// `statement_binlog` says that the server refuses the isolation in which decisions lock the least.
-    pub fn new(options: &MariadbOptions, statement_binlog: bool) -> Self {
+    pub fn new(options: &MariadbOptions, statement_binlog: bool, opened: Opened) -> Self {
+        let (opened, leads_elsewhere) = (Arc::new(opened), Arc::<OnceLock<String>>::default());
         let pool = |size: usize, setup: &[String], resets| {
             Arc::new(Pool {
                 opts: options.connection(setup),
@@ -54,6 +62,8 @@ impl Pools {
                 closed: AtomicBool::new(false),
                 limit: options.connect_limit,
                 resets,
+                opened: opened.clone(),
+                leads_elsewhere: leads_elsewhere.clone(),
             })
         };
         let isolation = if statement_binlog {
@@ -97,8 +107,10 @@ impl Pool {
             .await
             .map_err(|_| no_connection("all are busy"))?
             .map_err(|_| ResourceError::transient("the session with MariaDB was closed"))?;
-        let conn = timeout_at(give_up_at, self.usable())
-            .await
+        self.not_elsewhere()?;
+        let usable = timeout_at(give_up_at, self.usable()).await;
+        self.not_elsewhere()?;
+        let conn = usable
             .map_err(|_| {
                 no_connection("the server does not answer; is it running, and are host and port right?")
             })?
@@ -114,13 +126,33 @@ impl Pool {
     async fn usable(&self) -> Result<Conn, Error> {
         loop {
             let Some(mut conn) = self.idle().pop() else {
-                return Conn::new(self.opts.clone()).await;
+                return self.recognized(Conn::new(self.opts.clone()).await?).await;
             };
             if !self.resets || conn.reset().await.is_ok() {
                 return Ok(conn);
             }
             // The server was restarted: the others are as dead as this one.
             self.idle().clear();
+        }
+    }
+
+    /// A new connection, if it leads where the session was opened.
+    async fn recognized(&self, mut conn: Conn) -> Result<Conn, Error> {
+        let Some(found) = identity::recognize(&mut conn, &self.opened).await? else {
+            return Ok(conn);
+        };
+        tracing::error!(%found, "a new connection leads elsewhere than where this session was opened");
+        let found = self.leads_elsewhere.get_or_init(|| found).clone();
+        Err(Error::Other(found.into()))
+    }
+
+    fn not_elsewhere(&self) -> Result<(), ResourceError> {
+        match self.leads_elsewhere.get() {
+            None => Ok(()),
+            Some(found) => Err(ResourceError::reopen(format!(
+                "a new connection to MariaDB leads to {found}, which is not what the session was opened on: the address has \
+                 changed hands, the server was replaced, or its settings have changed; it is opened again"
+            ))),
         }
     }
 

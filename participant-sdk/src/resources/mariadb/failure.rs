@@ -32,6 +32,7 @@ const NO_SAVEPOINTS: u16 = 1178;
 /// A savepoint that was just set is forgotten at once if there is no transaction.
 const NO_SUCH_SAVEPOINT: u16 = 1305;
 const NOT_IN_THIS_STATE: u16 = 1399;
+const NO_SUCH_TABLE: u16 = 1146;
 const LOCK_WAIT: u16 = 1205;
 const DEADLOCK: u16 = 1213;
 const NO_SUCH_THREAD: u16 = 1094;
@@ -119,6 +120,11 @@ pub(super) fn resource_error(doing: &str, error: &Error) -> ResourceError {
         }
         _ => ResourceError::transient(message),
     }
+}
+
+/// A table that was named does not exist.
+pub(super) fn is_no_such_table(error: &Error) -> bool {
+    code(error) == Some(NO_SUCH_TABLE)
 }
 
 /// There is none, or there was one and the server has rolled it back.

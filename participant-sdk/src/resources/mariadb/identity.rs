@@ -16,10 +16,30 @@ use handfast_proto::ids::{Generation, StoreId};
 use mysql_async::{Conn, Error, Row};
 
 use super::connection::{batch, column};
-use super::failure::resource_error;
+use super::failure::{is_no_such_table, resource_error};
+use super::preconditions::{self, Server};
 use super::schema::LAYOUT;
 use crate::resource::{ResourceError, StoreIdentity};
 use crate::runtime::random_bits;
+
+/// The store that a session was opened on, and where it was then.
+#[derive(Clone, Debug)]
+pub(super) struct Opened {
+    pub store: StoreId,
+    generation: u64,
+    place: Place,
+}
+
+impl Opened {
+    /// What the coordinator is told.
+    pub fn identity(&self) -> StoreIdentity {
+        StoreIdentity {
+            store: self.store,
+            generation: Generation(self.generation),
+            attached: false,
+        }
+    }
+}
 
 /// Where a row was made, or where we are.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,7 +58,7 @@ struct Stored {
 }
 
 /// Reads the identity, and makes it on the first time.
-pub(super) async fn establish(conn: &mut Conn) -> Result<StoreIdentity, ResourceError> {
+pub(super) async fn establish(conn: &mut Conn) -> Result<Opened, ResourceError> {
     let failed = |error: Error| resource_error("reading the identity of the database", &error);
     let here = here(conn).await.map_err(failed)?;
     make(conn, &here).await.map_err(failed)?;
@@ -59,30 +79,59 @@ pub(super) async fn establish(conn: &mut Conn) -> Result<StoreIdentity, Resource
         tracing::info!(?there, ?here, "the server of this store has moved");
         follow(conn, &here).await.map_err(failed)?;
     }
-    Ok(StoreIdentity {
+    Ok(Opened {
         store: stored.store,
-        generation: Generation(stored.generation),
-        attached: false,
+        generation: stored.generation,
+        place: here,
     })
 }
 
+/// Whether a new connection leads to the store that was opened, in the same life and with settings that may promise; if not,
+/// in words what it leads to. An address can change hands between two connections, and settings can change at any time.
+pub(super) async fn recognize(conn: &mut Conn, opened: &Opened) -> Result<Option<String>, Error> {
+    let ask = format!(
+        "{}; SELECT DATABASE(), ({MADE_AT}), (SELECT CONCAT(store_id, ' ', generation) FROM handfast_store)",
+        preconditions::settings()
+    );
+    let rows = match batch(conn, &ask).await {
+        Err(error) if is_no_such_table(&error) => {
+            return Ok(Some("a database without an identity".to_owned()));
+        }
+        rows => rows?,
+    };
+    let Some((row, settings)) = rows.split_last() else {
+        return Err(Error::Other("the server did not say where it is".into()));
+    };
+    let server = Server::of_settings(settings)?;
+    let here = Place {
+        database: column(row, 0)?,
+        server: server.id().to_owned(),
+        made_at: column(row, 1)?,
+    };
+    let stored: Option<String> = column(row, 2)?;
+    if here != opened.place || stored != Some(format!("{:032x} {}", opened.store.0, opened.generation)) {
+        return Ok(Some(format!(
+            "store {}, {}",
+            stored.as_deref().unwrap_or("without an identity"),
+            whereabouts(&here)
+        )));
+    }
+    Ok(server
+        .first_broken()
+        .map(|finding| format!("the same store, which may not promise any more: {finding}")))
+}
+
+/// When the table was made: seconds since 1970.
+const MADE_AT: &str = "SELECT COALESCE(UNIX_TIMESTAMP(CREATE_TIME), 0) FROM information_schema.TABLES \
+                       WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'handfast_store'";
+
 async fn here(conn: &mut Conn) -> Result<Place, Error> {
-    let servers = batch(
-        conn,
-        "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uid', 'server_uuid')",
-    )
-    .await?;
-    let server = servers.first().map_or(Ok(String::new()), |row| column(row, 1))?;
-    let rows = batch(
-        conn,
-        "SELECT TABLE_SCHEMA, COALESCE(UNIX_TIMESTAMP(CREATE_TIME), 0) FROM information_schema.TABLES \
-         WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'handfast_store'",
-    )
-    .await?;
+    let server = Server::of_settings(&batch(conn, &preconditions::settings()).await?)?;
+    let rows = batch(conn, &format!("SELECT DATABASE(), ({MADE_AT})")).await?;
     let row = only(&rows)?;
     Ok(Place {
         database: column(row, 0)?,
-        server,
+        server: server.id().to_owned(),
         made_at: column(row, 1)?,
     })
 }
@@ -135,13 +184,14 @@ fn only(rows: &[Row]) -> Result<&Row, Error> {
         .ok_or_else(|| Error::Other("table handfast_store has no row or cannot be seen".into()))
 }
 
+fn whereabouts(place: &Place) -> String {
+    format!(
+        "database {} on server {:?} (table made at {})",
+        place.database, place.server, place.made_at
+    )
+}
+
 fn copied(stored: &Stored, here: &Place) -> ResourceError {
-    let whereabouts = |place: &Place| {
-        format!(
-            "database {} on server {:?} (table made at {})",
-            place.database, place.server, place.made_at
-        )
-    };
     ResourceError::permanent(format!(
         "this database is a copy: its identity {} was made in {}, but this is {}. If the original still exists, this copy \
          needs an identity and a resource name of its own: run DELETE FROM handfast_store and start under another name. If \

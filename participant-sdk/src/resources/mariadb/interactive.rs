@@ -174,6 +174,7 @@ pub(super) async fn join(session: &Session, branch: BranchKey) -> Result<Mariadb
         Begun::Refused(refusal) => Err(ResourceError {
             message: refusal.message,
             permanent: !refusal.retryable,
+            reopen: false,
         }
         .into()),
     }

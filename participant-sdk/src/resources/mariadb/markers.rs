@@ -18,6 +18,7 @@ use super::options::{BATCH, MAX_LOGS, MAX_OLD_MARKERS};
 use super::server::Flavor;
 use super::{holders, xid};
 use crate::resource::{BranchKey, SeenLog};
+use crate::resources::old_markers::OldMarkers;
 
 /// The variable that tells whether the branch wrote to tables that cannot be rolled back.
 pub(super) const UNTRANSACTED: &str = "@handfast_untransacted";
@@ -124,16 +125,25 @@ pub(super) async fn seen(conn: &mut Conn) -> Result<Vec<SeenLog>, Error> {
         .collect())
 }
 
-/// The oldest markers and fences beyond an age: those whose Forget was lost, or came while it could not be obeyed.
-pub(super) async fn old(conn: &mut Conn, age: Duration) -> Result<Vec<BranchKey>, Error> {
+/// Markers and fences beyond an age: those whose Forget was lost, or came while it could not be obeyed. Not more than
+/// [`MAX_OLD_MARKERS`]; the next call goes on behind them.
+pub(super) async fn old(
+    conn: &mut Conn,
+    age: Duration,
+    listed: &OldMarkers<String>,
+) -> Result<Vec<BranchKey>, Error> {
+    // A key of ours holds hexadecimal digits only, and whoever may write others may write anything.
+    let after = listed.after().unwrap_or_default().replace(['\'', '\\'], "");
     let select = format!(
-        "SELECT branch FROM handfast_marker WHERE created_at <= NOW(6) - INTERVAL {} MICROSECOND \
-         ORDER BY created_at LIMIT {MAX_OLD_MARKERS}",
+        "SELECT branch FROM handfast_marker WHERE branch > '{after}' AND created_at <= NOW(6) - INTERVAL {} MICROSECOND \
+         ORDER BY branch LIMIT {MAX_OLD_MARKERS}",
         age.as_micros().min(u128::from(u32::MAX) * 1_000_000)
     );
     let rows = batch(conn, &select).await?;
     let keys: Result<Vec<String>, Error> = rows.iter().map(|row| column(row, 0)).collect();
-    Ok(keys?.iter().filter_map(|key| xid::of_key(key)).collect())
+    let keys = keys?;
+    listed.ended_with(keys.last().filter(|_| keys.len() >= MAX_OLD_MARKERS).cloned());
+    Ok(keys.iter().filter_map(|key| xid::of_key(key)).collect())
 }
 
 /// How long ago each of these prepared branches wrote its marker, which is not committed yet.

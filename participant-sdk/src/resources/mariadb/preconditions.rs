@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mysql_async::{Conn, Error};
+use mysql_async::{Conn, Error, Row};
 
 use super::connection::{batch, column};
 use super::server::Flavor;
@@ -17,7 +17,7 @@ const MYSQL: (u32, u32, u32) = (8, 0, 30);
 const NAMED: usize = 5;
 
 /// The settings that are asked for.
-const SETTINGS: [&str; 14] = [
+const SETTINGS: [&str; 16] = [
     "version",
     "innodb_flush_log_at_trx_commit",
     "innodb_doublewrite",
@@ -32,7 +32,18 @@ const SETTINGS: [&str; 14] = [
     "xa_detach_on_prepare",
     "max_connections",
     "max_allowed_packet",
+    "server_uid",
+    "server_uuid",
 ];
+
+/// Asks for the settings; [`Server::of_settings`] reads the answer.
+pub(super) fn settings() -> String {
+    let names: Vec<String> = SETTINGS.iter().map(|name| format!("'{name}'")).collect();
+    format!(
+        "SHOW GLOBAL VARIABLES WHERE Variable_name IN ({})",
+        names.join(", ")
+    )
+}
 
 /// What was asked of a server.
 pub(super) struct Server {
@@ -44,15 +55,7 @@ pub(super) struct Server {
 impl Server {
     /// Asks; changes nothing.
     pub async fn ask(conn: &mut Conn) -> Result<Self, Error> {
-        let names: Vec<String> = SETTINGS.iter().map(|name| format!("'{name}'")).collect();
-        let show = format!(
-            "SHOW GLOBAL VARIABLES WHERE Variable_name IN ({})",
-            names.join(", ")
-        );
-        let mut settings = BTreeMap::new();
-        for row in batch(conn, &show).await? {
-            settings.insert(column::<String>(&row, 0)?.to_ascii_lowercase(), column(&row, 1)?);
-        }
+        let server = Self::of_settings(&batch(conn, &settings()).await?)?;
         let tables = format!(
             "SELECT t.TABLE_NAME FROM information_schema.TABLES t JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE \
              WHERE t.TABLE_SCHEMA = DATABASE() AND t.TABLE_TYPE = 'BASE TABLE' AND e.TRANSACTIONS <> 'YES' LIMIT {}",
@@ -61,9 +64,34 @@ impl Server {
         let rows = batch(conn, &tables).await?;
         let untransacted: Result<Vec<String>, Error> = rows.iter().map(|row| column(row, 0)).collect();
         Ok(Server {
-            settings,
             untransacted: untransacted?,
+            ..server
         })
+    }
+
+    /// Out of the answer to [`settings`]; of the tables nothing is known.
+    pub fn of_settings(rows: &[Row]) -> Result<Self, Error> {
+        let mut settings = BTreeMap::new();
+        for row in rows {
+            settings.insert(column::<String>(row, 0)?.to_ascii_lowercase(), column(row, 1)?);
+        }
+        Ok(Server {
+            settings,
+            untransacted: Vec::new(),
+        })
+    }
+
+    /// What tells servers apart: MariaDB's or MySQL's own; empty where the server is too old to have one.
+    pub fn id(&self) -> &str {
+        match self.setting("server_uid") {
+            "" => self.setting("server_uuid"),
+            id => id,
+        }
+    }
+
+    /// The first thing that keeps the server from taking part.
+    pub fn first_broken(&self) -> Option<Finding> {
+        self.judge(0).into_iter().find(Finding::is_broken)
     }
 
     fn setting(&self, name: &str) -> &str {

@@ -94,7 +94,7 @@ pub(super) async fn scan(session: &Session) -> Result<Scanned, ResourceError> {
     for branch in still_there {
         scanned.list(&mut listed, branch, ScanPhase::Preparing);
     }
-    let old = markers::old(&mut lease, session.options.marker_age);
+    let old = markers::old(&mut lease, session.options.marker_age, &session.old_markers);
     for branch in old.await.map_err(failed)? {
         scanned.list(&mut listed, branch, ScanPhase::Marker);
     }

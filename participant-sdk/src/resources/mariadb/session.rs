@@ -16,6 +16,7 @@ use super::promise::BranchTransaction;
 use super::server::Flavor;
 use super::{identity, scan, schema, xid};
 use crate::resource::{BranchKey, ResourceError, StoreIdentity};
+use crate::resources::old_markers::OldMarkers;
 use crate::resources::sql::open_branches::OpenBranches;
 use crate::resources::sql::running::Running;
 
@@ -30,6 +31,8 @@ pub(super) struct Session {
     pub held: HeldBranches,
     pub running: Arc<Running<ConnectionId>>,
     pub open_branches: Arc<OpenBranches<BranchTransaction>>,
+    /// By the text of their keys.
+    pub old_markers: OldMarkers<String>,
 }
 
 impl Session {
@@ -51,27 +54,29 @@ impl Session {
             server.require(options.most_connections())?;
             limit(&mut conn).await.map_err(asking)?;
             schema::set_up(&mut conn).await?;
-            let identity = identity::establish(&mut conn).await?;
-            scan::recover(&mut conn, server.flavor(), identity.store)
+            let opened = identity::establish(&mut conn).await?;
+            scan::recover(&mut conn, server.flavor(), opened.store)
                 .await
                 .map_err(|error| resource_error("listing prepared transactions", &error))?;
-            Ok((server, identity))
+            Ok((server, opened))
         };
-        let (server, identity) = timeout(CALL_LIMIT, opening).await.unwrap_or_else(|_| {
+        let (server, opened) = timeout(CALL_LIMIT, opening).await.unwrap_or_else(|_| {
             Err(ResourceError::transient(format!(
                 "MariaDB did not answer within {CALL_LIMIT:?}"
             )))
         })?;
         let _ = timeout(options.connect_limit, conn.disconnect()).await;
+        let identity = opened.identity();
         Ok((
             Session {
                 flavor: server.flavor(),
-                store: identity.store,
+                store: opened.store,
                 largest_statement: server.largest_statement(),
-                pools: Pools::new(&options, server.binlogs_statements()),
+                pools: Pools::new(&options, server.binlogs_statements(), opened),
                 held: HeldBranches::new(options.prepared_connections),
                 running,
                 open_branches: Arc::default(),
+                old_markers: OldMarkers::default(),
                 options,
             },
             identity,

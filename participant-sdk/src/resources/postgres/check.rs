@@ -22,7 +22,9 @@ pub(super) async fn check(options: &PostgresOptions) -> Vec<Finding> {
     let looked = timeout(CALL_LIMIT, look(options, &mut findings)).await;
     match looked {
         Ok(Ok(())) => {}
-        Ok(Err(ResourceError { message, permanent })) => {
+        Ok(Err(ResourceError {
+            message, permanent, ..
+        })) => {
             let todo = match permanent {
                 true => "mend that, and check again",
                 false => "see that the server runs at the host and port of the URL, and check again",

@@ -7,7 +7,7 @@
 //! | 28…, 3D000, 42501: login, database, privilege | refused | only a person can mend it |
 //! | any other | refused: the server's words | again later |
 
-use deadpool_postgres::PoolError;
+use deadpool_postgres::{HookError, PoolError};
 use tokio_postgres::error::{DbError, SqlState};
 
 use crate::resource::{Refusal, ResourceError};
@@ -94,7 +94,9 @@ pub(super) fn resource_error(doing: &str, error: &tokio_postgres::Error) -> Reso
 /// The pool gave no connection.
 pub(super) fn pool_error(error: &PoolError) -> ResourceError {
     match error {
-        PoolError::Backend(error) => resource_error("connecting to PostgreSQL", error),
+        PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
+            resource_error("connecting to PostgreSQL", error)
+        }
         PoolError::Timeout(_) => ResourceError::transient(format!(
             "no connection to PostgreSQL in time ({error}): all are busy, or the server does not answer"
         )),

@@ -12,14 +12,35 @@
 //! A copy of the files that runs beside its original without having been promoted cannot be told from it.
 
 use handfast_proto::ids::{Generation, StoreId};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
 use super::failure::resource_error;
+use super::preconditions;
 use super::schema::LAYOUT;
 use crate::resource::{ResourceError, StoreIdentity};
 use crate::runtime::random_bits;
+
+/// The store that a session was opened on, and where it was then.
+#[derive(Debug)]
+pub(super) struct Opened {
+    store: StoreId,
+    generation: i64,
+    place: Place,
+}
+
+impl Opened {
+    /// What the coordinator is told.
+    pub fn identity(&self) -> StoreIdentity {
+        StoreIdentity {
+            store: self.store,
+            generation: Generation(u64::try_from(self.generation).unwrap_or_default()),
+            attached: false,
+        }
+    }
+}
 
 /// Where a row was made, or where we are.
 #[derive(PartialEq, Eq, Debug)]
@@ -38,7 +59,7 @@ struct Stored {
 }
 
 /// Reads the identity, makes it on the first time, and lets the generation grow after a failover.
-pub(super) async fn establish(client: &Client) -> Result<StoreIdentity, ResourceError> {
+pub(super) async fn establish(client: &Client) -> Result<Opened, ResourceError> {
     let failed =
         |error: tokio_postgres::Error| resource_error("reading the identity of the database", &error);
     let here = here(client).await.map_err(failed)?;
@@ -53,11 +74,48 @@ pub(super) async fn establish(client: &Client) -> Result<StoreIdentity, Resource
         );
         stored.generation = grow(client, here.timeline).await.map_err(failed)?;
     }
-    Ok(StoreIdentity {
+    Ok(Opened {
         store: stored.store,
-        generation: Generation(u64::try_from(stored.generation).unwrap_or_default()),
-        attached: false,
+        generation: stored.generation,
+        place: here,
     })
+}
+
+/// Whether a new connection leads to the store that was opened, in the same life and as durable; if not, in words what it
+/// leads to. An address can change hands between two connections, and a server can take over or be set up anew.
+pub(super) async fn recognize(
+    client: &Client,
+    opened: &Opened,
+) -> Result<Option<String>, tokio_postgres::Error> {
+    let asked = client
+        .query_typed(
+            &format!(
+                "SELECT {HERE}, s.store_id, s.generation, current_setting('synchronous_commit') \
+                 FROM pg_control_system() c, pg_database d, handfast.store s WHERE d.datname = current_database()"
+            ),
+            &[],
+        )
+        .await;
+    let rows = match asked {
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => Vec::new(),
+        asked => asked?,
+    };
+    let Some(row) = rows.first() else {
+        return Ok(Some("a database without an identity".to_owned()));
+    };
+    let (here, there) = (place(row, 0)?, &opened.place);
+    let store = StoreId(row.try_get::<_, Uuid>(4)?.as_u128());
+    let generation: i64 = row.try_get(5)?;
+    let place_of = |place: &Place| (place.system_identifier, place.database_oid, place.timeline);
+    if (store, generation, place_of(&here)) != (opened.store, opened.generation, place_of(there)) {
+        return Ok(Some(format!(
+            "store {store}, generation {generation}, in {}",
+            whereabouts(&here)
+        )));
+    }
+    let commit: String = row.try_get(6)?;
+    Ok(preconditions::is_weak(&commit)
+        .then(|| format!("the same store with synchronous_commit = {commit}, which it did not have before")))
 }
 
 /// Reads the identity that was made before, and says in words what it is.
@@ -106,14 +164,17 @@ fn place(row: &Row, first: usize) -> Result<Place, tokio_postgres::Error> {
     })
 }
 
-/// The timeline is read from the name of the WAL file being written: after a promotion the control file still says the old
-/// one until the next checkpoint.
+/// Columns of a [`Place`]. The timeline is read from the name of the WAL file being written: after a promotion the control
+/// file still says the old one until the next checkpoint.
+const HERE: &str = "c.system_identifier, d.oid, d.datname::text, \
+                    ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int";
+
 async fn here(client: &Client) -> Result<Place, tokio_postgres::Error> {
     let row = client
         .query_typed_one(
-            "SELECT c.system_identifier, d.oid, d.datname::text, \
-             ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int \
-             FROM pg_control_system() c, pg_database d WHERE d.datname = current_database()",
+            &format!(
+                "SELECT {HERE} FROM pg_control_system() c, pg_database d WHERE d.datname = current_database()"
+            ),
             &[],
         )
         .await?;
@@ -165,14 +226,15 @@ async fn grow(client: &Client, timeline: i32) -> Result<i64, tokio_postgres::Err
     Ok(stored(client).await?.generation)
 }
 
+fn whereabouts(place: &Place) -> String {
+    format!(
+        "system {}, database {} (oid {}), timeline {}",
+        place.system_identifier, place.database_name, place.database_oid, place.timeline
+    )
+}
+
 fn copied(stored: &Stored, here: &Place) -> ResourceError {
     let there = &stored.place;
-    let whereabouts = |place: &Place| {
-        format!(
-            "system {}, database {} (oid {}), timeline {}",
-            place.system_identifier, place.database_name, place.database_oid, place.timeline
-        )
-    };
     ResourceError::permanent(format!(
         "this database is a copy: its identity {} was made in {}, but this is {}. If the original still exists, this copy \
          needs an identity and a resource name of its own: run DELETE FROM handfast.store and start under another name. If \

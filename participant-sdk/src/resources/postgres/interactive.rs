@@ -15,7 +15,6 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_postgres::Row;
 
-use super::connection::lease;
 use super::failure::{describe, resource_error};
 use super::options::MAX_QUERY_ROWS;
 use super::promise::{Begun, BranchTransaction, Limits};
@@ -152,7 +151,7 @@ pub(super) async fn join(session: &Session, branch: BranchKey) -> Result<Postgre
             "work on branch {branch} still runs; it was joined in a session that was lost"
         ))
     })?;
-    let lease = lease(&session.pools.interactive).await?;
+    let lease = session.pools.interactive.lease().await?;
     let limits = Limits {
         statement: limit,
         idle: session.options.interactive_idle_limit,

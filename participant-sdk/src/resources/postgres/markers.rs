@@ -19,6 +19,7 @@ use super::connection::NAME_PREFIX;
 use super::gid;
 use super::options::{MAX_LOGS, MAX_OLD_MARKERS};
 use crate::resource::{BranchKey, SeenLog};
+use crate::resources::old_markers::OldMarkers;
 
 /// The most branches that one statement forgets.
 const FORGET_BATCH: usize = 1_000;
@@ -130,15 +131,36 @@ pub(super) async fn seen(client: &Client) -> Result<Vec<SeenLog>, tokio_postgres
         .collect()
 }
 
-/// The oldest markers and fences beyond an age: those whose Forget was lost, or came while it could not be obeyed.
-pub(super) async fn old(client: &Client, age: Duration) -> Result<Vec<BranchKey>, tokio_postgres::Error> {
+/// The key of a row: log, transaction, branch.
+pub(super) type RowKey = (Uuid, Uuid, i64);
+
+/// Markers and fences beyond an age: those whose Forget was lost, or came while it could not be obeyed. Not more than
+/// [`MAX_OLD_MARKERS`]; the next call goes on behind them.
+pub(super) async fn old(
+    client: &Client,
+    age: Duration,
+    listed: &OldMarkers<RowKey>,
+) -> Result<Vec<BranchKey>, tokio_postgres::Error> {
+    let (log, transaction, branch) = listed.after().unwrap_or((Uuid::nil(), Uuid::nil(), -1));
     let rows = client
         .query_typed(
             "SELECT log_id, transaction_id, branch FROM handfast.marker \
-             WHERE created_at <= clock_timestamp() - make_interval(secs => $1) ORDER BY created_at LIMIT $2",
-            &[(&age.as_secs_f64(), Type::FLOAT8), (&MAX_OLD_MARKERS, Type::INT8)],
+             WHERE created_at <= clock_timestamp() - make_interval(secs => $1) \
+             AND (log_id, transaction_id, branch) > ($3, $4, $5) ORDER BY log_id, transaction_id, branch LIMIT $2",
+            &[
+                (&age.as_secs_f64(), Type::FLOAT8),
+                (&MAX_OLD_MARKERS, Type::INT8),
+                (&log, Type::UUID),
+                (&transaction, Type::UUID),
+                (&branch, Type::INT8),
+            ],
         )
         .await?;
+    let is_full = i64::try_from(rows.len()).is_ok_and(|rows| rows >= MAX_OLD_MARKERS);
+    listed.ended_with(match rows.last() {
+        Some(row) if is_full => Some((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)),
+        _ => None,
+    });
     let keys: Result<Vec<Option<BranchKey>>, _> = rows.iter().map(branch_of).collect();
     Ok(keys?.into_iter().flatten().collect())
 }

@@ -37,14 +37,20 @@ pub(super) async fn check(client: &Client) -> Result<ServerTraits, ResourceError
                     message,
                     // A standby that is about to be promoted looks the same as one that is not.
                     permanent: !server.in_recovery,
+                    reopen: false,
                 });
             }
         }
     }
     Ok(ServerTraits {
-        force_synchronous_commit: matches!(server.synchronous_commit.as_str(), "off" | "local"),
+        force_synchronous_commit: is_weak(&server.synchronous_commit),
         checks_connections: server.version >= CHECKS_CONNECTIONS && server.description.contains("linux"),
     })
+}
+
+/// Whether a commit may be reported before it is on disk, or on those standbys that it waits for.
+pub(super) fn is_weak(synchronous_commit: &str) -> bool {
+    matches!(synchronous_commit, "off" | "local")
 }
 
 impl Server {
@@ -99,7 +105,7 @@ impl Server {
             ),
         };
         let commit = match self.synchronous_commit.as_str() {
-            weak @ ("off" | "local") => {
+            weak if is_weak(weak) => {
                 format!("{weak}, and every connection of the participant turns it on")
             }
             other => other.to_owned(),

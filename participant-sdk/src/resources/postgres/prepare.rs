@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::connection::{Backend, lease};
+use super::connection::Backend;
 use super::failure::{no_connection, refusal};
 use super::options::{SETTLE_LIMIT, STATEMENT_LIMIT};
 use super::promise::{Begun, BranchTransaction, Limits, Promise, known};
@@ -64,7 +64,10 @@ async fn begin(
     running: Arc<RunningWork<Backend>>,
     deadline: Instant,
 ) -> Result<BranchTransaction, Vote> {
-    let lease = lease(&session.pools.work)
+    let lease = session
+        .pools
+        .work
+        .lease()
         .await
         .map_err(|error| Vote::Refused(no_connection(&error)))?;
     match BranchTransaction::begin(lease, running, branch, &session.name, until(deadline)).await {

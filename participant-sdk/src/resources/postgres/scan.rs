@@ -63,7 +63,7 @@ pub(super) async fn scan(session: &Session) -> Result<Scanned, ResourceError> {
     for (branch, _) in asked.iter().filter(|(_, backend)| alive.contains(backend)) {
         scanned.list(&mut listed, *branch, ScanPhase::Preparing);
     }
-    for branch in markers::old(&lease, session.options.marker_age)
+    for branch in markers::old(&lease, session.options.marker_age, &session.old_markers)
         .await
         .map_err(failed)?
     {

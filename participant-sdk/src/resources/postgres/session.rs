@@ -5,12 +5,14 @@ use std::sync::Arc;
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
-use super::connection::{Backend, Lease, NAME_PREFIX, Pools, connect, lease};
+use super::connection::{Backend, Lease, NAME_PREFIX, Pools, connect};
 use super::failure::resource_error;
+use super::markers::RowKey;
 use super::options::{CALL_LIMIT, PostgresOptions};
 use super::promise::BranchTransaction;
 use super::{backends, identity, preconditions, schema};
 use crate::resource::{ResourceError, StoreIdentity};
+use crate::resources::old_markers::OldMarkers;
 use crate::resources::sql::open_branches::OpenBranches;
 use crate::resources::sql::running::Running;
 
@@ -24,6 +26,7 @@ pub(super) struct Session {
     pub pools: Pools,
     pub running: Arc<Running<Backend>>,
     pub open_branches: Arc<OpenBranches<BranchTransaction>>,
+    pub old_markers: OldMarkers<RowKey>,
 }
 
 impl Session {
@@ -48,12 +51,13 @@ impl Session {
             schema::set_up(&client).await?;
             Ok((server, identity::establish(&client).await?))
         };
-        let (server, identity) = timeout(CALL_LIMIT, opening).await.unwrap_or_else(|_| {
+        let (server, opened) = timeout(CALL_LIMIT, opening).await.unwrap_or_else(|_| {
             Err(ResourceError::transient(format!(
                 "PostgreSQL did not answer within {CALL_LIMIT:?}"
             )))
         })?;
-        let pools = Pools::new(&options, &name, server);
+        let identity = opened.identity();
+        let pools = Pools::new(&options, &name, server, opened);
         let open_branches = Arc::default();
         Ok((
             Session {
@@ -63,6 +67,7 @@ impl Session {
                 pools,
                 running,
                 open_branches,
+                old_markers: OldMarkers::default(),
             },
             identity,
         ))
@@ -70,7 +75,7 @@ impl Session {
 
     /// A connection for decisions and questions.
     pub async fn decisions(&self) -> Result<Lease, ResourceError> {
-        lease(&self.pools.decisions).await
+        self.pools.decisions.lease().await
     }
 
     /// Nothing can begin any more; interactive branches roll back.

@@ -18,7 +18,7 @@ use handfast_participant::resources::kafka::{KafkaOptions, KafkaResource, check}
 use handfast_participant::{Participant, Resource};
 use serde::Deserialize;
 
-use super::{Kind, Seat};
+use super::{Kind, Nonsense, Seat};
 
 /// Decisions that are carried out at once.
 const DECISIONS: usize = 32;
@@ -66,6 +66,18 @@ impl Settings {
 impl Kind for Settings {
     async fn check(&self) -> Vec<Finding> {
         check(&self.options()).await
+    }
+
+    fn validate(&self) -> Result<(), Nonsense> {
+        self.options().validate().map_err(|wrong| Nonsense {
+            key: Some(match wrong.option {
+                "bootstrap" => "brokers",
+                "pool" => "pool",
+                _ if self.margin_ms.is_some() => "margin_ms",
+                _ => "transaction_timeout_ms",
+            }),
+            message: wrong.message,
+        })
     }
 
     async fn run(self, seat: Seat) -> anyhow::Result<()> {

@@ -11,7 +11,7 @@ use handfast_participant::runtime::random_bits;
 use handfast_participant::{Participant, Resource};
 use serde::Deserialize;
 
-use super::{Kind, Seat};
+use super::{Kind, Nonsense, Seat};
 
 const PORT: u16 = 3306;
 
@@ -139,8 +139,10 @@ impl Kind for Settings {
         }
     }
 
-    fn validate(&self) -> Result<(), String> {
-        self.options().map(drop).map_err(|error| format!("{error:#}"))
+    fn validate(&self) -> Result<(), Nonsense> {
+        self.options()
+            .map(drop)
+            .map_err(|error| format!("{error:#}").into())
     }
 
     async fn run(self, seat: Seat) -> anyhow::Result<()> {

@@ -12,7 +12,7 @@ use handfast_participant::{Participant, Resource};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
-use super::{Kind, Seat};
+use super::{Kind, Nonsense, Seat};
 use crate::secret::{EnvironmentSecret, Secret};
 
 const DEFAULT_WORK: usize = 8;
@@ -85,9 +85,9 @@ impl Kind for PostgresKind {
         }
     }
 
-    fn validate(&self) -> Result<(), String> {
+    fn validate(&self) -> Result<(), Nonsense> {
         match (&self.password, &self.password_env) {
-            (Some(_), Some(_)) => Err("write `password` or `password_env`, not both".to_owned()),
+            (Some(_), Some(_)) => Err("write `password` or `password_env`, not both".to_owned().into()),
             _ => Ok(()),
         }
     }

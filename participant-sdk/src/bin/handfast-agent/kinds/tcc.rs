@@ -9,7 +9,7 @@ use handfast_participant::resources::Finding;
 use handfast_participant::resources::tcc::{TccOptions, TccResource};
 use serde::Deserialize;
 
-use super::{Kind, Seat};
+use super::{Kind, Nonsense, Seat};
 use crate::secret::EnvironmentSecret;
 
 /// Tries under way at once, unless the table says otherwise.
@@ -79,12 +79,12 @@ impl TccKind {
 }
 
 impl Kind for TccKind {
-    fn validate(&self) -> Result<(), String> {
+    fn validate(&self) -> Result<(), Nonsense> {
         let named = [&self.try_url, &self.confirm_url, &self.cancel_url];
         if self.url.is_none() && named.iter().any(|url| url.is_none()) {
-            return Err("write url, or each of try_url, confirm_url and cancel_url".to_owned());
+            return Err("write url, or each of try_url, confirm_url and cancel_url".to_owned().into());
         }
-        self.options().validate()
+        Ok(self.options().validate()?)
     }
 
     async fn check(&self) -> Vec<Finding> {

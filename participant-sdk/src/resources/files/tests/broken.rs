@@ -6,7 +6,7 @@ use super::lossy::Lossy;
 use super::{Folder, PREPARED, branch, prepare, refused, seen, two};
 use crate::resource::{Completion, Decision, Resource, ScanPhase, Vote};
 use crate::resources::files::first_failure::FirstFailure;
-use crate::resources::files::layout::{BRANCHES, Phase, STAGED, UNFINISHED, branch_file, branch_name};
+use crate::resources::files::layout::{BRANCHES, OWN, Phase, STAGED, UNFINISHED, branch_file, branch_name};
 use crate::resources::files::storage::Storage;
 use crate::resources::files::tree::Tree;
 use crate::resources::files::{FilesOperation, FilesOptions, FilesResource, reader};
@@ -108,6 +108,81 @@ fn a_failed_sync_of_a_destination_is_final() {
 }
 
 #[test]
+fn a_failed_sync_of_contents_or_of_an_own_file_is_final() {
+    for (folder, at_commit) in [(STAGED, false), (BRANCHES, false), (OWN, true)] {
+        let disk = Lossy::new(&[]);
+        let failure = FirstFailure::default();
+        let mut tree = open(&disk, &failure);
+        assert_eq!(tree.prepare(branch(1), &write("a"), seen(1)), PREPARED);
+        disk.fail_contents(Some(folder));
+        if at_commit {
+            let error = tree.finish(branch(1), Decision::Commit).unwrap_err();
+            assert!(error.message.contains("the disk failed"), "{error}");
+        } else {
+            let vote = tree.prepare(branch(2), &write("b"), seen(2));
+            assert_eq!(reason(vote), "STORE_FAILED", "{folder}");
+        }
+        // The disk would now say that all is well.
+        disk.fail_contents(None);
+        let told = failure.told().expect("it is latched").to_owned();
+        assert!(
+            told.contains("the contents of") && told.contains(folder),
+            "{told}"
+        );
+        for decision in [Decision::Commit, Decision::Abort] {
+            assert_eq!(tree.finish(branch(1), decision).unwrap_err().message, told);
+        }
+        assert_eq!(
+            reason(tree.prepare(branch(3), &write("c"), seen(3))),
+            "STORE_FAILED"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_renamed_into_place_is_never_promised() {
+    let disk = Lossy::new(&["sub"]);
+    let mut tree = open(&disk, &FirstFailure::default());
+    disk.mount("sub");
+    assert_eq!(
+        reason(tree.prepare(branch(1), &write("sub/a"), seen(1))),
+        "DIFFERENT_FILE_SYSTEM"
+    );
+    assert_eq!(tree.prepare(branch(2), &write("a"), seen(2)), PREPARED);
+    for folder in [OWN, BRANCHES, STAGED] {
+        let disk = Lossy::new(&[]);
+        drop(open(&disk, &FirstFailure::default()));
+        disk.mount(folder);
+        let options = FilesOptions::new("/");
+        let opened = Tree::open(disk, options, StoreId(1), FirstFailure::default());
+        let error = opened.expect_err("it is refused");
+        assert!(
+            error.permanent && error.message.contains("another file system"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_link_in_place_of_an_own_folder_is_refused_and_found_by_a_check() {
+    for own in [OWN, BRANCHES, STAGED] {
+        let (folder, elsewhere) = (Folder::new(), tempfile::tempdir().unwrap());
+        drop(folder.open().await);
+        let path = folder.0.path().join(own);
+        std::fs::remove_dir_all(&path).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), &path).unwrap();
+        let resource = FilesResource::new(FilesOptions::new(folder.0.path()));
+        let findings = resource.check().await;
+        let found = findings.iter().find(|finding| finding.what == "file system");
+        assert!(found.unwrap().is_broken(), "{findings:?}");
+        let error = resource.open().await.unwrap_err();
+        assert!(error.permanent && error.message.contains("a link"), "{error}");
+        let left = std::fs::read_dir(elsewhere.path()).unwrap().count();
+        assert_eq!(left, 0, "nothing is made where the link leads");
+    }
+}
+
+#[test]
 fn contents_stay_where_a_failed_sync_may_have_left_the_promise() {
     for folder in [BRANCHES, STAGED] {
         let disk = Lossy::new(&[]);
@@ -142,17 +217,25 @@ async fn a_failed_sync_outlives_every_session_of_the_process() {
     let folder = Folder::new();
     let resource = folder.open().await;
     assert_eq!(resource.failure(), None);
-    let branches = folder.0.path().join(BRANCHES);
-    std::fs::remove_dir(&branches).unwrap();
-    // Folders of this file system can be listed, and not synced.
-    std::os::unix::fs::symlink("/proc/self/fdinfo", &branches).unwrap();
-    let first = resource.open().await.unwrap_err();
-    assert!(
-        first.permanent && first.message.contains("syncing the folder"),
-        "{first}"
+    // A real disk cannot be told to fail, so one that can is opened under the same latch.
+    let mut failing = Lossy::new(&[]);
+    drop(open(&failing, &FirstFailure::default()));
+    failing.fail_sync(Some(BRANCHES));
+    let opened = Tree::open(
+        failing.clone(),
+        FilesOptions::new("/"),
+        StoreId(1),
+        resource.failure.clone(),
     );
-    std::fs::remove_file(&branches).unwrap();
-    std::fs::create_dir(&branches).unwrap();
+    let first = opened.expect_err("a disk that does not sync is not opened");
+    assert!(first.message.contains("syncing the folder"), "{first}");
+    failing.fail_sync(None);
+    failing.sync_folder(BRANCHES).unwrap();
+    let refusal = refused(&resource, 1, two("a", "1")).await;
+    assert_eq!(
+        (refusal.reason.as_str(), &refusal.message),
+        ("STORE_FAILED", &first.message)
+    );
     let again = resource.open().await.unwrap_err();
     assert_eq!((again.permanent, &again.message), (true, &first.message));
     assert_eq!(resource.failure().as_ref(), Some(&first.message));
@@ -161,6 +244,7 @@ async fn a_failed_sync_outlives_every_session_of_the_process() {
         "another handle is no other process"
     );
     // As a new process would.
+    drop(resource);
     let new = FilesResource::new(FilesOptions::new(folder.0.path()));
     new.open().await.unwrap();
     assert_eq!(prepare(&new, 1, two("a", "1")).await, PREPARED);

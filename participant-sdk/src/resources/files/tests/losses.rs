@@ -59,6 +59,42 @@ async fn a_loss_is_an_end_that_is_told_again_and_forgotten() {
 }
 
 #[tokio::test]
+async fn contents_that_somebody_changed_are_a_loss_and_promises_without_a_checksum_are_still_read() {
+    for has_checksum in [true, false] {
+        let folder = Folder::new();
+        let resource = folder.open().await;
+        assert_eq!(prepare(&resource, 1, two("as promised", "1")).await, PREPARED);
+        let own = |name: &str| {
+            let entries = std::fs::read_dir(folder.0.path().join(".handfast").join(name)).unwrap();
+            let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+            paths.sort();
+            paths.remove(0)
+        };
+        std::fs::write(own("staged"), "as CHANGED!").unwrap();
+        if has_checksum {
+            let told = evidence(finish(&resource, 1, Decision::Commit).await);
+            assert!(
+                told.contains("other contents") && told.contains("invoice.txt"),
+                "{told}"
+            );
+            assert_eq!(folder.read("invoice.txt"), None);
+            continue;
+        }
+        // As an earlier build wrote it.
+        drop(resource);
+        let mut manifest: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(own("branches")).unwrap()).unwrap();
+        for file in manifest["files"].as_array_mut().unwrap() {
+            file.as_object_mut().unwrap().remove("crc32c").unwrap();
+        }
+        std::fs::write(own("branches"), manifest.to_string()).unwrap();
+        let resource = folder.open().await;
+        assert_eq!(finish(&resource, 1, Decision::Commit).await, Completion::Done);
+        assert_eq!(folder.read("invoice.txt").as_deref(), Some("as CHANGED!"));
+    }
+}
+
+#[tokio::test]
 async fn a_lost_branch_can_be_aborted_and_stays_lost() {
     let folder = Folder::new();
     let resource = folder.open().await;

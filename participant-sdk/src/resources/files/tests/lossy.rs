@@ -1,14 +1,15 @@
 //! A file system that loses whatever may be lost.
 //!
 //! Its faults: power off before any of its operations; after it, of the names, renames and removals that were not synced any
-//! selection is kept, in their order; a folder that somebody takes away; a sync that fails. The resource survives, because it says nothing that is not synced.
+//! selection is kept, in their order; a folder that somebody takes away; a sync that fails, of names or of contents; another file
+//! system mounted at a folder. The resource survives, because it says nothing that is not synced.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::resources::files::layout::folder_of;
-use crate::resources::files::storage::{Found, Storage, SyncError};
+use crate::resources::files::storage::{Found, Storage, SyncError, WriteError};
 
 type Names = BTreeMap<String, Vec<u8>>;
 
@@ -55,6 +56,10 @@ struct Medium {
     folders: Vec<String>,
     /// A sync of this folder fails.
     failing_sync: Option<String>,
+    /// Contents of files in this folder fail to be synced.
+    failing_contents: Option<String>,
+    /// Folders where another file system is mounted.
+    mounted: Vec<String>,
     /// Operations that are still done; the rest finds the power off.
     left: Option<u32>,
     operations: u32,
@@ -69,6 +74,16 @@ impl Lossy {
         let lossy = Lossy::default();
         lossy.medium().folders = folders.iter().map(|folder| (*folder).to_owned()).collect();
         lossy
+    }
+
+    /// From now on, contents of files in this folder fail to be synced.
+    pub fn fail_contents(&self, folder: Option<&str>) {
+        self.medium().failing_contents = folder.map(str::to_owned);
+    }
+
+    /// Another file system is mounted at this folder.
+    pub fn mount(&self, folder: &str) {
+        self.medium().mounted.push(folder.to_owned());
     }
 
     fn medium(&self) -> MutexGuard<'_, Medium> {
@@ -148,7 +163,12 @@ impl Storage for Lossy {
                 bytes: contents.len() as u64,
             }
         } else if path.is_empty() || medium.folders.iter().any(|folder| folder == path) {
-            Found::Folder { device: 1, inode: 1 }
+            let device = if medium.mounted.iter().any(|mounted| mounted == path) {
+                2
+            } else {
+                1
+            };
+            Found::Folder { device, inode: 1 }
         } else {
             Found::Nothing
         })
@@ -158,8 +178,16 @@ impl Storage for Lossy {
         Ok(self.medium().volatile.get(path).cloned())
     }
 
-    fn write_synced(&mut self, path: &str, contents: &[u8]) -> io::Result<()> {
-        self.change(Change::Write(path.to_owned(), contents.to_vec()))
+    fn write_synced(&mut self, path: &str, contents: &[u8]) -> Result<(), WriteError> {
+        let fails = self.medium().failing_contents.as_deref() == Some(folder_of(path));
+        // As a kernel does: the name is there, what was not written is dropped, and the next sync finds nothing to do.
+        let kept = if fails { &[] } else { contents };
+        self.change(Change::Write(path.to_owned(), kept.to_vec()))
+            .map_err(WriteError::NotWritten)?;
+        match fails {
+            false => Ok(()),
+            true => Err(WriteError::NotSynced(io::Error::other("the disk failed"))),
+        }
     }
 
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
