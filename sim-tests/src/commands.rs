@@ -23,12 +23,6 @@ pub use worker::Worker;
 /// Transactions of a seed, if nothing else is said.
 const TRANSACTIONS: u32 = 100;
 
-/// A seed as it is given on the command line.
-fn seed(word: &str) -> Result<u64, String> {
-    word.parse()
-        .map_err(|_| format!("a seed is a whole number from 0 to {}", u64::MAX))
-}
-
 /// The one command that replays a seed.
 fn replay_command(seed: u64, transactions: u32) -> String {
     if transactions == TRANSACTIONS {

@@ -45,6 +45,8 @@ pub mod run;
 #[cfg(madsim)]
 pub mod scenario;
 #[cfg(madsim)]
+mod seeds;
+#[cfg(madsim)]
 pub mod shrink;
 #[cfg(madsim)]
 pub mod spy;

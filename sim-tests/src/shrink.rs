@@ -51,15 +51,28 @@ impl Shrunk {
     pub fn read(file: &Path) -> anyhow::Result<Shrunk> {
         let text =
             std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let shrunk: Shrunk = toml::from_str(&text).with_context(|| file.display().to_string())?;
-        for name in &shrunk.faults {
-            anyhow::ensure!(
-                fault(name).is_some(),
-                "{}: there is no fault `{name}`",
-                file.display()
-            );
+        Shrunk::parse(&text)
+            .map_err(|(line, problem)| anyhow::anyhow!("{}:{line}: {problem}", file.display()))
+    }
+
+    /// Reads its text. An error is the line, and what is wrong there.
+    fn parse(text: &str) -> Result<Shrunk, (usize, String)> {
+        let line_at = |at: usize| 1 + text[..at.min(text.len())].matches('\n').count();
+        let shrunk: Shrunk = toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            (line_at(at), error.to_string())
+        })?;
+        match shrunk.faults.iter().find(|name| fault(name).is_none()) {
+            None => Ok(shrunk),
+            Some(name) => {
+                let known: Vec<&str> = Fault::ALL.iter().map(|fault| fault.name()).collect();
+                let at = text.find(&format!("\"{name}\"")).unwrap_or(0);
+                Err((
+                    line_at(at),
+                    format!("there is no fault `{name}`; there are {}", known.join(", ")),
+                ))
+            }
         }
-        Ok(shrunk)
     }
 
     /// The plan that it stands for.
@@ -153,3 +166,6 @@ fn fault(name: &str) -> Option<Fault> {
 fn kind(failure: &str) -> &str {
     failure.split_once(": ").map_or(failure, |(property, _)| property)
 }
+
+#[cfg(test)]
+mod tests;

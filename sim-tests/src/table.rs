@@ -3,7 +3,7 @@
 //! The rows are `sim-tests/faults.txt`. What shows them is found where it lives: scenarios by their `rows`, transcripts of
 //! the core by their first line, tests of real processes by a comment `FAULTS n` or by `sim-tests/fault-tests.txt`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,14 @@ use anyhow::Context;
 
 use crate::scenario::Scenario;
 
+/// Rows of the fault list are numbered from 1 to this one.
+pub const LAST_ROW: u8 = 76;
+
 const ROWS: &str = "sim-tests/faults.txt";
 const TESTS: &str = "sim-tests/fault-tests.txt";
 const TRANSCRIPTS: &str = "coordinator/core/tests/transcripts";
 const SOURCES: &[&str] = &[
+    "coordinator/core",
     "coordinator/src",
     "coordinator/tests",
     "coordinator/wal",
@@ -36,8 +40,57 @@ struct Shown {
     failed: bool,
 }
 
+/// How a line begins that says what of the row before it is open.
+const OPEN: &str = "open: ";
+
 /// Writes the table. The folder that commands run in is the repository's root.
 pub fn write(played: &[Played]) -> anyhow::Result<()> {
+    let text = table(played)?;
+    fs::write(TABLE, text).with_context(|| format!("cannot write {TABLE}"))
+}
+
+/// An error names the rows in which the table is not what [`write`] would make of it.
+pub fn check(played: &[Played]) -> anyhow::Result<()> {
+    let wanted = table(played)?;
+    let found = fs::read_to_string(TABLE).with_context(|| format!("cannot read {TABLE}"))?;
+    match difference(&found, &wanted) {
+        None => Ok(()),
+        Some(where_) => anyhow::bail!(
+            "{TABLE} is not what the scenarios, transcripts and tests show, {where_}: write it anew with \
+             `cargo sim scenarios --write-table`"
+        ),
+    }
+}
+
+/// Where two tables differ.
+fn difference(found: &str, wanted: &str) -> Option<String> {
+    if found == wanted {
+        return None;
+    }
+    let (found, wanted) = (by_row(found), by_row(wanted));
+    let rows: BTreeSet<u8> = found.keys().chain(wanted.keys()).copied().collect();
+    let rows: Vec<String> = rows
+        .into_iter()
+        .filter(|row| found.get(row) != wanted.get(row))
+        .map(|row| row.to_string())
+        .collect();
+    Some(match rows.is_empty() {
+        true => "outside of its rows".to_owned(),
+        false => format!("in rows {}", rows.join(", ")),
+    })
+}
+
+fn by_row(table: &str) -> BTreeMap<u8, &str> {
+    table
+        .lines()
+        .filter_map(|line| {
+            let number = line.strip_prefix("| ")?.split(' ').next()?;
+            Some((number.parse().ok()?, line))
+        })
+        .collect()
+}
+
+fn table(played: &[Played]) -> anyhow::Result<String> {
     let mut shown: BTreeMap<u8, Shown> = BTreeMap::new();
     for (path, scenario, failure) in played {
         for row in &scenario.rows {
@@ -66,7 +119,7 @@ pub fn write(played: &[Played]) -> anyhow::Result<()> {
     for (row, test, path) in listed()? {
         shown.entry(row).or_default().tests.push(link(&test, &path));
     }
-    fs::write(TABLE, text(&shown)?).with_context(|| format!("cannot write {TABLE}"))
+    text(&shown)
 }
 
 fn text(shown: &BTreeMap<u8, Shown>) -> anyhow::Result<String> {
@@ -76,9 +129,10 @@ fn text(shown: &BTreeMap<u8, Shown>) -> anyhow::Result<String> {
          Written by `cargo sim scenarios --write-table`; change `sim-tests/faults.txt`, the scenarios, the transcripts or \
          the tests instead. A scenario replays with `cargo sim replay sim-tests/scenarios/<name>.toml`.\n",
     );
-    let (mut total, mut missing) = (0, 0);
+    let (mut total, mut missing, mut open) = (0, 0, 0);
     let mut body = String::new();
-    for line in rows.lines().filter(|line| !line.is_empty()) {
+    let mut lines = rows.lines().filter(|line| !line.is_empty()).peekable();
+    while let Some(line) = lines.next() {
         if let Some(title) = line.strip_prefix("# ") {
             write!(
                 body,
@@ -93,20 +147,29 @@ fn text(shown: &BTreeMap<u8, Shown>) -> anyhow::Result<String> {
             .parse()
             .with_context(|| format!("{ROWS}: `{line}` has no number"))?;
         total += 1;
-        let (by, result) = match shown.get(&number) {
-            Some(shown) => (shown.by(), shown.result()),
+        anyhow::ensure!(
+            number <= LAST_ROW,
+            "{ROWS}: `{line}` is behind the last row, {LAST_ROW}"
+        );
+        let (by, mut result) = match shown.get(&number) {
+            Some(shown) => (shown.by(), shown.result().to_owned()),
             None => {
                 missing += 1;
-                ("**missing**".to_owned(), "—")
+                ("**missing**".to_owned(), "—".to_owned())
             }
         };
+        if let Some(words) = lines.next_if(|line| line.starts_with(OPEN)) {
+            open += 1;
+            write!(result, "; **open**: {}", &words[OPEN.len()..])?;
+        }
         writeln!(body, "| {number} | {fault} | {by} | {result} |")?;
     }
     let simulated = shown.values().filter(|row| !row.scenarios.is_empty()).count();
-    let covered = total - missing;
+    let covered = total - missing - open;
     writeln!(
         text,
-        "\n{covered} of {total} rows are shown, {simulated} of them by scenarios of the simulator.\n{body}"
+        "\n{covered} of {total} rows are shown in full, and {open} in part: what is open stands there. {simulated} rows have \
+         scenarios of the simulator.\n{body}"
     )?;
     Ok(text.trim_end().to_owned() + "\n")
 }
@@ -225,4 +288,22 @@ fn listed() -> anyhow::Result<Vec<(u8, String, PathBuf)>> {
         listed.push((row, test, path));
     }
     Ok(listed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::difference;
+
+    const TABLE: &str = "# Head\n\n| 1 | a | b | ok |\n| 2 | c | d | ok |\n";
+
+    #[test]
+    fn the_rows_that_differ_are_named() {
+        assert_eq!(difference(TABLE, TABLE), None);
+        let stale = TABLE.replace("| d |", "| e |");
+        assert_eq!(difference(&stale, TABLE).as_deref(), Some("in rows 2"));
+        let shorter = TABLE.replace("| 1 | a | b | ok |\n", "");
+        assert_eq!(difference(&shorter, TABLE).as_deref(), Some("in rows 1"));
+        let head = TABLE.replace("Head", "Heap");
+        assert_eq!(difference(&head, TABLE).as_deref(), Some("outside of its rows"));
+    }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use handfast_ids::{BranchId, IdempotencyKey, LogId, TransactionId};
 
+use crate::epochs::EpochEnds;
 use crate::history::History;
 use crate::inquiry::HeldBranch;
 use crate::keys::{EXPIRY_PERIOD_MS, Keys};
@@ -25,6 +26,7 @@ pub struct Coordinator {
     pub(crate) log: LogId,
     pub(crate) limits: Limits,
     pub(crate) mint: Mint,
+    pub(crate) epoch_ends: EpochEnds,
     pub(crate) now: Moment,
     pub(crate) cursors: Cursors,
     pub(crate) table: Table,

@@ -37,6 +37,7 @@ mod coordinator;
 mod delegation;
 mod delivery;
 mod effect;
+mod epochs;
 mod event;
 mod few;
 mod hash;

@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use handfast_ids::{Epoch, Generation, LogId, Partition, ResourceName, StoreId, TransactionId};
 
 use crate::branch::{Branch, BranchEvent, BranchState, Step};
+use crate::epochs::EpochEnds;
 use crate::few::Few;
 use crate::hash;
 use crate::history::History;
@@ -51,6 +52,7 @@ pub struct Recovery {
     pub(crate) identity: Identity,
     pub(crate) limits: Limits,
     pub(crate) epoch: Epoch,
+    pub(crate) epoch_ends: EpochEnds,
     pub(crate) floor_ms: u64,
     pub(crate) last_lsn: Lsn,
     /// Those that the log has more to say of than that they began, committed and ended. The others join them at its end.
@@ -84,6 +86,7 @@ impl Recovery {
             identity,
             limits,
             epoch: Epoch(0),
+            epoch_ends: EpochEnds::default(),
             floor_ms: 0,
             last_lsn: Lsn::ZERO,
             table: Table::default(),
@@ -169,8 +172,15 @@ impl Recovery {
     fn fold(&mut self, lsn: Lsn, record: Record) -> Result<(), String> {
         match record {
             Record::EpochStarted {
-                log, epoch, wall_ms, ..
-            } => self.epoch_started(log, epoch, wall_ms),
+                log,
+                epoch,
+                predecessor_end,
+                wall_ms,
+            } => {
+                self.epoch_started(log, epoch, wall_ms)?;
+                self.epoch_ends.begins(epoch, predecessor_end);
+                Ok(())
+            }
             Record::Resource {
                 name,
                 store,

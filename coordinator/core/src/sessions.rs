@@ -16,7 +16,9 @@ impl Coordinator {
     /// If it has seen more of this log than there is, this coordinator runs on an old copy and answers nobody.
     pub(crate) fn session_up(&mut self, session: SessionId, hello: &SessionHello, effects: &mut Vec<Effect>) {
         for seen in hello.seen.iter().filter(|seen| seen.log == self.log) {
-            if seen.epoch > self.mint.epoch() || seen.lsn > self.cursors.durable {
+            // Of an epoch that is over, only what it had when it ended: what came later may be another history.
+            let most = self.epoch_ends.most_seen(seen.epoch);
+            if seen.epoch > self.mint.epoch() || seen.lsn > most.unwrap_or(self.cursors.durable) {
                 let reason = StopReason::LogIsOld {
                     seen_epoch: seen.epoch,
                     seen_lsn: seen.lsn,

@@ -25,6 +25,7 @@ impl Coordinator {
             identity,
             limits,
             epoch,
+            mut epoch_ends,
             floor_ms,
             table,
             mut resources,
@@ -41,10 +42,12 @@ impl Coordinator {
             }
         }
         let durable = Lsn(next_lsn.0 - 1);
+        epoch_ends.begins(epoch, durable);
         let mut coordinator = Coordinator {
             log: identity.log,
             limits,
             mint,
+            epoch_ends,
             now,
             cursors: Cursors {
                 durable,

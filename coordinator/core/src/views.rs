@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use handfast_ids::TransactionId;
+use handfast_ids::{Epoch, TransactionId};
 
 use crate::branch::BranchState;
 use crate::coordinator::Coordinator;
@@ -200,18 +200,21 @@ impl Coordinator {
     /// The state as records, for a checkpoint: what recovery folds out of them is what it would fold out of the log.
     pub fn snapshot(&self) -> Snapshot {
         let through = self.cursors.accepted();
-        let mut records = vec![
-            Record::EpochStarted {
-                log: self.log,
-                epoch: self.mint.epoch(),
-                predecessor_end: through,
-                wall_ms: self.mint.wall_ms(self.now),
-            },
-            Record::Horizon {
-                transaction: self.history.horizon(),
-                key_ms: self.keys.horizon_ms(),
-            },
-        ];
+        let wall_ms = self.mint.wall_ms(self.now);
+        let epoch_started = |(epoch, predecessor_end)| Record::EpochStarted {
+            log: self.log,
+            epoch,
+            predecessor_end,
+            wall_ms,
+        };
+        let mut records: Vec<Record> = match self.mint.epoch() {
+            first @ Epoch(..=1) => vec![epoch_started((first, Lsn::ZERO))],
+            _ => self.epoch_ends.beginnings().map(epoch_started).collect(),
+        };
+        records.push(Record::Horizon {
+            transaction: self.history.horizon(),
+            key_ms: self.keys.horizon_ms(),
+        });
         records.extend(self.resources.iter().map(|resource| Record::Resource {
             name: resource.name.clone(),
             store: resource.store_id,

@@ -14,7 +14,7 @@ pub struct Determinism {
     #[arg(long, default_value_t = 200)]
     seeds: u64,
     /// The first one.
-    #[arg(long, default_value_t = 0, value_parser = super::seed)]
+    #[arg(long, default_value_t = 0, value_parser = crate::seeds::parse)]
     from: u64,
     /// Transactions of each seed.
     #[arg(long, default_value_t = super::TRANSACTIONS)]

@@ -20,7 +20,7 @@ pub struct Replay {
     #[arg(required_unless_present = "seed", conflicts_with = "seed")]
     file: Option<PathBuf>,
     /// Which seed.
-    #[arg(long, value_parser = super::seed)]
+    #[arg(long, value_parser = crate::seeds::parse)]
     seed: Option<u64>,
     /// Transactions of the seed.
     #[arg(long, default_value_t = super::TRANSACTIONS)]

@@ -16,6 +16,7 @@ use super::replay_command;
 use super::worker::{Line, add_coverage};
 use crate::coverage::{self, Coverage};
 use crate::plan::Fault;
+use crate::seeds;
 
 /// Failures that are told in full; more are only counted.
 const FAILURES_TOLD: usize = 10;
@@ -27,7 +28,7 @@ pub struct Run {
     #[arg(long, default_value_t = 1000)]
     seeds: u64,
     /// The first one.
-    #[arg(long, default_value_t = 0, value_parser = super::seed)]
+    #[arg(long, default_value_t = 0, value_parser = crate::seeds::parse)]
     from: u64,
     /// Processes at a time; as many as there are processors if it is not given.
     #[arg(long)]
@@ -38,7 +39,8 @@ pub struct Run {
     /// Say which edges of the protocol were hit how often.
     #[arg(long)]
     edges: bool,
-    /// Fail if an edge of sim-tests/edges.txt is never hit. It takes some thousands of seeds to hit them all.
+    /// Fail if an edge of sim-tests/edges.txt is never hit, or a kind of fault never injected. It takes some thousands of seeds
+    /// to hit them all.
     #[arg(long)]
     all_edges: bool,
 }
@@ -73,11 +75,10 @@ impl Run {
         progress.finish_and_clear();
         let never = self.summarize(&findings, begun.elapsed())?;
         anyhow::ensure!(failed == 0, "{failed} of {} seeds failed", self.seeds);
-        anyhow::ensure!(
-            never == 0 || !self.all_edges,
-            "{never} edges of sim-tests/edges.txt were never hit: what used to be tried is not tried any more"
-        );
-        Ok(())
+        match self.all_edges {
+            true => all_was_tried(never, &findings.coverage),
+            false => Ok(()),
+        }
     }
 
     /// How many edges were never hit.
@@ -145,6 +146,25 @@ impl Run {
     }
 }
 
+/// An error if an edge was never hit, or a kind of fault never injected.
+fn all_was_tried(never_hit: usize, coverage: &Coverage) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        never_hit == 0,
+        "{never_hit} edges of sim-tests/edges.txt were never hit: what used to be tried is not tried any more"
+    );
+    let never: Vec<&str> = Fault::ALL
+        .iter()
+        .filter(|fault| !coverage.faults.contains_key(fault))
+        .map(|fault| fault.name())
+        .collect();
+    anyhow::ensure!(
+        never.is_empty(),
+        "these kinds of faults were never injected: {}; run more seeds, or see why nothing injects them",
+        never.join(", ")
+    );
+    Ok(())
+}
+
 /// Seeds of one worker process. What a run leaves behind in its process stays small by this.
 const SEEDS_PER_WORKER: u64 = 500;
 
@@ -156,9 +176,10 @@ pub(super) fn spread(
     transactions: u32,
     mut seen: impl FnMut(&Line),
 ) -> anyhow::Result<Findings> {
+    let all = seeds::range(from, seeds)?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = jobs.unwrap_or(processors).max(1);
-    let ranges: Vec<(u64, u64)> = ranges(from, from + seeds, jobs as u64);
+    let ranges: Vec<(u64, u64)> = ranges(all.start, all.end, jobs as u64);
     let ranges = Arc::new(Mutex::new(VecDeque::from(ranges)));
     let (lines, heard) = mpsc::channel();
     let jobs: Vec<_> = (0..jobs)
@@ -187,7 +208,9 @@ pub(super) fn spread(
 fn ranges(from: u64, to: u64, jobs: u64) -> Vec<(u64, u64)> {
     let length = ((to - from) / jobs).clamp(1, SEEDS_PER_WORKER);
     let starts = (from..to).step_by(usize::try_from(length).unwrap_or(usize::MAX));
-    starts.map(|start| (start, to.min(start + length))).collect()
+    starts
+        .map(|start| (start, to.min(start.saturating_add(length))))
+        .collect()
 }
 
 /// Runs one worker after the other until there are no more ranges.
@@ -225,4 +248,37 @@ fn start(from: u64, to: u64, transactions: u32) -> anyhow::Result<Child> {
         .stdout(Stdio::piped())
         .spawn();
     worker.context("cannot start a worker process")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_of_fault_that_was_never_injected_is_named() {
+        let mut coverage = Coverage::default();
+        coverage.faults = Fault::ALL.iter().map(|fault| (*fault, 1)).collect();
+        assert!(all_was_tried(0, &coverage).is_ok());
+        assert!(
+            all_was_tried(1, &coverage)
+                .unwrap_err()
+                .to_string()
+                .contains("1 edges")
+        );
+        coverage.faults.remove(&Fault::BitFlips);
+        let error = all_was_tried(0, &coverage).unwrap_err().to_string();
+        assert!(
+            error.contains("BitFlips") && !error.contains("DiskFull"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn ranges_reach_to_the_last_seed() {
+        let last = u64::MAX;
+        assert_eq!(
+            ranges(last - 3, last, 2),
+            [(last - 3, last - 2), (last - 2, last - 1), (last - 1, last)]
+        );
+    }
 }

@@ -21,6 +21,9 @@ pub struct Scenarios {
     /// Write docs/FAULTS.md: each row, and what shows it.
     #[arg(long, conflicts_with = "filter")]
     write_table: bool,
+    /// Fail if docs/FAULTS.md is not what --write-table would write, and name the rows.
+    #[arg(long, conflicts_with_all = ["filter", "write_table"])]
+    check_table: bool,
     /// Print a line when each begins, and one when it has failed: what `mutants` reads.
     #[arg(long, hide = true)]
     lines: bool,
@@ -34,7 +37,13 @@ impl Scenarios {
         shown.load_preset(presets::NOTHING);
         shown.set_header(["rows", "scenario", "result"]);
         let mut results = Vec::new();
-        for (path, scenario) in Scenario::read_all(&self.folder)? {
+        let all = Scenario::read_all(&self.folder)?;
+        anyhow::ensure!(
+            !all.is_empty(),
+            "there is no scenario (*.toml) in {}",
+            self.folder.display()
+        );
+        for (path, scenario) in all {
             let is_wanted = |filter: &String| {
                 scenario.name.contains(filter.as_str()) || path.to_string_lossy().contains(filter.as_str())
             };
@@ -54,6 +63,12 @@ impl Scenarios {
             shown.add_row([rows.join(", "), scenario.name.clone(), words]);
             results.push((path, scenario, failure));
         }
+        if let (true, Some(filter)) = (results.is_empty(), &self.filter) {
+            anyhow::bail!(
+                "no scenario in {} has `{filter}` in its name or file; without --filter, all are run and named",
+                self.folder.display()
+            );
+        }
         println!("{shown}");
         let failed = results.iter().filter(|(_, _, failure)| failure.is_some()).count();
         println!("{} scenarios, {failed} failed", results.len());
@@ -61,7 +76,10 @@ impl Scenarios {
             table::write(&results)?;
         }
         anyhow::ensure!(failed == 0, "{failed} of {} scenarios failed", results.len());
-        Ok(())
+        match self.check_table {
+            true => table::check(&results),
+            false => Ok(()),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{run, shrink};
 #[derive(Args, Clone, Debug)]
 pub struct Shrink {
     /// Which seed.
-    #[arg(long, value_parser = super::seed)]
+    #[arg(long, value_parser = crate::seeds::parse)]
     seed: u64,
     /// Transactions of the seed.
     #[arg(long, default_value_t = super::TRANSACTIONS)]

@@ -12,7 +12,7 @@ use crate::oracle::Done;
 use crate::trace::{Event, Node, Told};
 
 /// One thing that must be so. Exactly one of `outcome`, `told`, `seen`, `never`, `order`, `ahead` and `ends` is given, except that
-/// `outcome` and `told` may stand together.
+/// `outcome` and `told` may stand together, and that `because` may stand alone with `transaction`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expectation {
@@ -82,6 +82,32 @@ pub struct Course<'a> {
 }
 
 impl Expectation {
+    /// What one may expect.
+    pub const WORDS: &[&str] = &["outcome", "told", "seen", "never", "order", "ahead", "ends"];
+
+    /// Which of those it says.
+    pub fn says(&self) -> Vec<&'static str> {
+        let says = [
+            self.outcome.is_some(),
+            self.told.is_some(),
+            self.seen.is_some(),
+            self.never.is_some(),
+            self.order.is_some(),
+            self.ahead.is_some(),
+            self.ends.is_some(),
+        ];
+        let words = Self::WORDS.iter().zip(says);
+        words.filter(|(_, says)| *says).map(|(word, _)| *word).collect()
+    }
+
+    /// All points that it names.
+    pub fn points(&self) -> impl Iterator<Item = &Point> {
+        let single = self.seen.iter().chain(&self.never);
+        single
+            .chain(self.order.iter().flatten())
+            .chain(self.ahead.iter().flatten())
+    }
+
     /// Whether it expects this process to end for this reason.
     pub fn is_of_end(&self, node: Node, why: &str) -> bool {
         self.ends == Some(node) && self.because.as_ref().is_none_or(|because| why.contains(because))

@@ -8,6 +8,7 @@ use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Played, Suite, TRANSACTIONS};
+use crate::seeds;
 
 /// What to do with a suite; to be flattened into a program's own command line.
 #[derive(Subcommand, Clone, Debug)]
@@ -18,7 +19,7 @@ pub enum Command {
         #[arg(long, default_value_t = 500)]
         seeds: u64,
         /// The first one
-        #[arg(long, default_value_t = 0)]
+        #[arg(long, default_value_t = 0, value_parser = seeds::parse)]
         from: u64,
         /// Transactions of each seed
         #[arg(long, default_value_t = TRANSACTIONS)]
@@ -30,7 +31,7 @@ pub enum Command {
         #[arg(required_unless_present = "seed", conflicts_with = "seed")]
         file: Option<PathBuf>,
         /// Which seed
-        #[arg(long)]
+        #[arg(long, value_parser = seeds::parse)]
         seed: Option<u64>,
         /// Transactions of the seed
         #[arg(long, default_value_t = TRANSACTIONS)]
@@ -95,7 +96,7 @@ impl Suite {
         let progress = ProgressBar::new(seeds).with_style(ProgressStyle::with_template(
             "{bar:40} {pos}/{len} seeds, {per_sec}, {msg} failed, {eta} left",
         )?);
-        let report = self.run_seeds_and_tell(from..from + seeds, |report| {
+        let report = self.run_seeds_and_tell(seeds::range(from, seeds)?, |report| {
             progress.set_message(report.failures.len().to_string());
             progress.inc(1);
         });

@@ -1,5 +1,6 @@
 use handfast_ids::{
-    BranchId, Epoch, Generation, IdempotencyKey, LogId, Partition, ResourceName, StoreId, TransactionId,
+    BranchId, Epoch, Generation, IdempotencyKey, InstanceId, LogId, Partition, ResourceName, StoreId,
+    TransactionId,
 };
 
 use proptest::collection::vec;
@@ -7,8 +8,9 @@ use proptest::prelude::*;
 
 use super::{Identity, Recovery, RecoveryError, references};
 use crate::{
-    AbortReason, BranchRecord, BranchRef, DecisionRecord, Deviation, DeviationKind, FinishedTransaction,
-    KeyRecord, Limits, Lsn, Outcome, Record, ReplayedRecord, RequestDigest,
+    AbortReason, BranchRecord, BranchRef, Coordinator, DecisionRecord, Deviation, DeviationKind, Effect,
+    Event, FinishedTransaction, KeyRecord, Limits, Lsn, Moment, Outcome, Record, ReplayedRecord,
+    RequestDigest, Seen, SessionHello, SessionId,
 };
 
 fn id(sequence: u32) -> TransactionId {
@@ -307,5 +309,83 @@ fn lists_beyond_the_last_place_are_read_all_the_same() {
     assert_eq!(live, expected);
     for (place, finished) in recovery.take_finished().into_iter().enumerate() {
         assert_eq!(finished.branches, branches(2 * place as u32));
+
+/// Starts on what is recovered, and lets a participant dial in that has seen this of the log: whether it is refused.
+fn refuses(recovery: Recovery, epoch: u32, lsn: u64) -> bool {
+    let next = recovery.last_lsn.next();
+    let mut effects = Vec::new();
+    let mut coordinator = Coordinator::start(recovery, next, Moment(0), 1, &mut effects);
+    coordinator.handle(Moment(0), Event::LogDurable(next), &mut effects);
+    effects.clear();
+    let hello = SessionHello {
+        resource: name("orders-db"),
+        store: StoreId(1),
+        generation: Generation(1),
+        instance: InstanceId(1),
+        attached: false,
+        one_phase: false,
+        seen: vec![Seen {
+            log: LogId(1),
+            epoch: Epoch(epoch),
+            lsn: Lsn(lsn),
+        }],
+    };
+    let session = SessionId(1);
+    coordinator.handle(Moment(0), Event::SessionUp { session, hello }, &mut effects);
+    let stops = effects.iter().any(|effect| matches!(effect, Effect::Stop { .. }));
+    let welcomes = effects.iter().any(|effect| matches!(effect, Effect::Send { .. }));
+    assert_ne!(stops, welcomes, "{effects:?}");
+    stops
+}
+
+/// The log up to LSN 1, and so many starts on it since.
+fn copy_started(times: u32) -> Recovery {
+    let mut recovery = recovery(100);
+    for epoch in 2..2 + times {
+        let lsn = recovery.last_lsn;
+        apply(
+            &mut recovery,
+            [Record::EpochStarted {
+                log: LogId(1),
+                epoch: Epoch(epoch),
+                predecessor_end: lsn,
+                wall_ms: 1,
+            }],
+        );
+    }
+    recovery
+}
+
+#[test]
+fn an_old_copy_is_refused_however_often_it_was_started_since() {
+    for times in 0..8 {
+        // The copy ends at 1. What epoch 1 had behind that is lost, and what begins on the copy is as long soon.
+        for lsn in [2, 3, 5, 100] {
+            assert!(
+                refuses(copy_started(times), 1, lsn),
+                "{times} starts, seen 1:{lsn}"
+            );
+        }
+        assert!(!refuses(copy_started(times), 1, 1), "{times} starts");
+    }
+}
+
+#[test]
+fn an_old_copy_is_refused_also_if_a_checkpoint_has_replaced_its_records() {
+    for times in 0..4 {
+        let recovered = copy_started(times);
+        let next = recovered.last_lsn.next();
+        let coordinator = Coordinator::start(recovered, next, Moment(0), 1, &mut Vec::new());
+        let snapshot = coordinator.snapshot();
+        let again = || {
+            let empty = recovery(100);
+            let mut recovery = Recovery::new(empty.identity, empty.limits);
+            for record in snapshot.records.clone() {
+                recovery.apply(snapshot.through, record).unwrap();
+            }
+            recovery
+        };
+        assert!(refuses(again(), 1, 2), "{times} starts");
+        assert!(!refuses(again(), 1, 1), "{times} starts");
     }
 }

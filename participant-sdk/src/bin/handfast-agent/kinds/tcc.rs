@@ -82,7 +82,9 @@ impl Kind for TccKind {
     fn validate(&self) -> Result<(), Nonsense> {
         let named = [&self.try_url, &self.confirm_url, &self.cancel_url];
         if self.url.is_none() && named.iter().any(|url| url.is_none()) {
-            return Err("write url, or each of try_url, confirm_url and cancel_url".to_owned().into());
+            return Err("write url, or each of try_url, confirm_url and cancel_url"
+                .to_owned()
+                .into());
         }
         Ok(self.options().validate()?)
     }
