@@ -309,6 +309,8 @@ fn lists_beyond_the_last_place_are_read_all_the_same() {
     assert_eq!(live, expected);
     for (place, finished) in recovery.take_finished().into_iter().enumerate() {
         assert_eq!(finished.branches, branches(2 * place as u32));
+    }
+}
 
 /// Starts on what is recovered, and lets a participant dial in that has seen this of the log: whether it is refused.
 fn refuses(recovery: Recovery, epoch: u32, lsn: u64) -> bool {
