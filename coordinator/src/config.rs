@@ -72,7 +72,7 @@ impl Default for Server {
             frame_bytes: 16 << 20,
             inbox_inputs: 16_384,
             inbox_bytes: 256 << 20,
-            calls: 200_000,
+            calls: 250_000,
             sessions: 10_000,
             streams: 10_000,
             session_backlog: 1_000_000,

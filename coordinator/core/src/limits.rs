@@ -60,7 +60,7 @@ impl Default for Limits {
             branches_per_transaction: 4096,
             operation_bytes: 1 << 20,
             live_operation_bytes: 512 << 20,
-            unfinished_branches_per_resource: 100_000,
+            unfinished_branches_per_resource: 125_000,
             operation_bytes_per_resource: 256 << 20,
             resources: 10_000,
             waiters_per_transaction: 1024,
