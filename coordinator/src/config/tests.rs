@@ -61,7 +61,7 @@ fn settings_that_contradict_each_other_are_refused() {
         ),
         (
             "LIMITS__UNFINISHED_BRANCHES_PER_RESOURCE",
-            "100001",
+            "125001",
             "server.calls",
         ),
         (
