@@ -134,3 +134,27 @@ impl Suite {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::Command;
+
+    #[derive(Parser, Debug)]
+    struct Cli {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    #[test]
+    fn what_is_no_seed_is_refused_with_what_is() {
+        for arguments in [["own", "run", "--from", "x1"], ["own", "replay", "--seed", "x1"]] {
+            let error = Cli::try_parse_from(arguments).unwrap_err().to_string();
+            assert!(
+                error.contains("from 0 to 18446744073709551615"),
+                "{arguments:?}: {error}"
+            );
+        }
+    }
+}
