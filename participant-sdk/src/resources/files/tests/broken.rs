@@ -155,7 +155,7 @@ fn what_cannot_be_renamed_into_place_is_never_promised() {
         disk.mount(folder);
         let options = FilesOptions::new("/");
         let opened = Tree::open(disk, options, StoreId(1), FirstFailure::default());
-        let error = opened.err().expect("it is refused");
+        let error = opened.expect_err("it is refused");
         assert!(
             error.permanent && error.message.contains("another file system"),
             "{error}"
@@ -227,7 +227,7 @@ async fn a_failed_sync_outlives_every_session_of_the_process() {
         StoreId(1),
         resource.failure.clone(),
     );
-    let first = opened.err().expect("a disk that does not sync is not opened");
+    let first = opened.expect_err("a disk that does not sync is not opened");
     assert!(first.message.contains("syncing the folder"), "{first}");
     failing.fail_sync(None);
     failing.sync_folder(BRANCHES).unwrap();
