@@ -29,6 +29,10 @@ pub struct Options {
     #[arg(long, default_value_t = 1_500, value_parser = clap::value_parser!(u64).range(50..=60_000))]
     pub kill_every_ms: u64,
 
+    /// How many SIGKILLs of processes a run needs at least; with fewer it is void
+    #[arg(long, default_value_t = 1)]
+    pub least_kills: u64,
+
     /// Who is killed when, and what is ordered; printed at the start
     #[arg(long)]
     pub seed: Option<u64>,

@@ -44,21 +44,30 @@ pub struct Report {
     pub hazards: u64,
     pub pieces_before: i64,
     pub pieces_after: i64,
+    /// SIGKILLs, by process.
     pub kills: Vec<(String, u64)>,
+    /// Clients that lost their connections and all that they know. No process ends with them.
+    pub client_deaths: u64,
+    /// Fewer kills show too little.
+    pub least_kills: u64,
     pub recoveries: u64,
     /// At least as many orders were committed as anything was killed, and some were refused.
     pub is_enough: bool,
 }
 
 impl Report {
-    /// How often anything was killed.
+    /// How often any process was killed.
     pub fn kills(&self) -> u64 {
         self.kills.iter().map(|(_, kills)| kills).sum()
     }
 
     /// Unless everybody was killed, and enough was ordered meanwhile, the run shows nothing.
     pub fn is_void(&self) -> bool {
-        self.kills.is_empty() || self.kills.iter().any(|&(_, kills)| kills == 0) || !self.is_enough
+        self.kills.is_empty()
+            || self.kills.iter().any(|&(_, kills)| kills == 0)
+            || self.kills() < self.least_kills
+            || self.client_deaths == 0
+            || !self.is_enough
     }
 
     fn damage(&self) -> u64 {
@@ -134,6 +143,12 @@ impl Report {
             is_kept,
         );
         table.kills(&self.kills);
+        table.must(
+            "clients that died",
+            self.client_deaths,
+            "> 0",
+            self.client_deaths > 0,
+        );
         table.must("recoveries", self.recoveries, "> 0", self.recoveries > 0);
         table
     }

@@ -34,6 +34,9 @@ const COORDINATOR_SHARE: usize = 3;
 const AGENT_SHARE: usize = 2;
 const CLIENT_SHARE: usize = 2;
 
+/// Who dies without being a process.
+const CLIENTS: &str = "clients";
+
 /// The address of no coordinator.
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -77,7 +80,7 @@ async fn run(options: &Options, dir: &Path, seed: u64) -> anyhow::Result<Report>
     };
     let cast = servers
         .into_cast(cast)
-        .with("clients", CLIENT_SHARE, Deaths(work.clone(), rng.fork()));
+        .with(CLIENTS, CLIENT_SHARE, Deaths(work.clone(), rng.fork()));
     let began = Instant::now();
     let storm = Storm::begin(cast, weather, rng);
     take_orders(options, &work, &storm).await?;
@@ -97,17 +100,21 @@ async fn run(options: &Options, dir: &Path, seed: u64) -> anyhow::Result<Report>
         Mode::None => 0,
     };
     let found = Found::read(&work.systems).await?;
+    let is_clients = |(name, _): &(String, u64)| name == CLIENTS;
+    let (client_deaths, kills): (Vec<_>, Vec<_>) = cast.kills().into_iter().partition(is_clients);
     let mut report = Report {
         seconds,
         hazards,
         pieces_before: orders::opening_stock().iter().map(|(_, pieces)| pieces).sum(),
-        kills: cast.kills(),
+        kills,
+        client_deaths: client_deaths.iter().map(|(_, deaths)| deaths).sum(),
+        least_kills: options.least_kills,
         recoveries: cast.restarts(),
         ..Report::default()
     };
     judge(&work.book.read(), &found, &mut report);
     // With fewer orders than kills, most would have hit a system that did nothing.
-    report.is_enough = report.committed >= report.kills() && report.refused > 0;
+    report.is_enough = report.committed >= report.kills() + report.client_deaths && report.refused > 0;
     Ok(report)
 }
 

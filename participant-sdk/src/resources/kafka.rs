@@ -79,7 +79,12 @@ struct Inner {
 
 /// Looks at every precondition of a cluster, and changes nothing.
 pub async fn check(options: &KafkaOptions) -> Vec<Finding> {
-    preconditions::check(&Cluster::new(options.bootstrap.clone()), options).await
+    let cluster = Arc::new(Cluster::new(options.bootstrap.clone()));
+    let mut findings = preconditions::check(&cluster, options).await;
+    if !findings.iter().any(Finding::is_broken) {
+        findings.extend(session::describe(cluster, options).await);
+    }
+    findings
 }
 
 impl KafkaResource {
@@ -112,7 +117,7 @@ impl KafkaResource {
             .ok_or_else(|| ResourceError::transient("the cluster is not open yet"))?;
         match session.journal.broken() {
             None => Ok(session),
-            Some(why) => Err(ResourceError::transient(format!(
+            Some(why) => Err(ResourceError::reopen(format!(
                 "{why}; the journal is read anew with the next session, or when this process is started again"
             ))),
         }

@@ -64,6 +64,7 @@ use crate::resource::{
     BranchKey, Completion, Decision, Refusal, Resource, ResourceError, ScanLine, SeenLog, StoreIdentity,
     Vote, Work,
 };
+use handfast_proto::ids::StoreId;
 use holders::ConnectionId;
 use options::CALL_LIMIT;
 use session::Session;
@@ -137,8 +138,25 @@ pub async fn check(options: MariadbOptions) -> Vec<Finding> {
         match preconditions::Server::ask(&mut conn).await {
             Ok(server) => {
                 findings.append(&mut server.judge(options.most_connections()));
+                let tables = tables(&mut conn).await;
+                let mut store = None;
+                if !tables.is_broken()
+                    && matches!(schema::present(&mut conn).await, Ok(present) if present.len() == schema::TABLES.len())
+                {
+                    let looked_up = identity::look_up(&mut conn).await;
+                    store = looked_up.as_ref().ok().map(|found| found.store);
+                    findings.push(match looked_up {
+                        Ok(found) => Finding::holds("store", found.words),
+                        Err(error) => {
+                            Finding::broken("store", "is not the one that was made here", error.message)
+                        }
+                    });
+                }
+                findings.push(tables);
                 findings.push(listing(&mut conn, server.flavor()).await);
-                findings.push(tables(&mut conn).await);
+                if let Some(store) = store {
+                    findings.push(prepared(&mut conn, server.flavor(), store).await);
+                }
             }
             Err(error) => findings.push(Finding::broken(
                 "settings",
@@ -166,6 +184,31 @@ async fn listing(conn: &mut mysql_async::Conn, flavor: server::Flavor) -> Findin
             "refused",
             failure::resource_error("listing prepared transactions", &error).message,
         ),
+    }
+}
+
+/// What is prepared of this store, and for how long.
+async fn prepared(conn: &mut mysql_async::Conn, flavor: server::Flavor, store: StoreId) -> Finding {
+    let what = "prepared branches";
+    let looked = async {
+        let branches = scan::recover(conn, flavor, store).await?;
+        let oldest = markers::ages(conn, &branches).await?.into_iter().max();
+        Ok::<_, mysql_async::Error>((branches.len(), oldest.unwrap_or_default()))
+    };
+    match looked.await {
+        Ok((0, _)) => Finding::holds(what, "none"),
+        Ok((branches, oldest)) => {
+            let found = format!("{branches}, the oldest for {} s", oldest.as_secs());
+            match oldest > scan::OLD_PREPARED {
+                true => Finding::advice(
+                    what,
+                    found,
+                    "they hold locks and old versions of rows; `handfast tx in-doubt` tells what they wait for",
+                ),
+                false => Finding::holds(what, found),
+            }
+        }
+        Err(error) => Finding::broken(what, "cannot be listed", failure::describe(&error)),
     }
 }
 

@@ -230,3 +230,37 @@ async fn initialising_an_id_with_an_older_epoch_aborts_what_it_holds() {
     .await;
     hazard(resource.finish(held, Decision::Commit).await.unwrap());
 }
+
+/// What the resource builds upon, asked of the broker itself: an end that comes again is answered as the first one was, one that
+/// contradicts it is refused, and so is one for a producer that the id does not have.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_tells_an_end_that_comes_again_from_one_that_contradicts_it() {
+    const DONE: i16 = 0;
+    const PASSES: i16 = 51;
+    const NOT_IN_THIS_STATE: i16 = 48;
+    const OTHER_PRODUCER: i16 = 49;
+    let shop = Shop::new();
+    let resource = shop.open().await;
+    for (first, again, expected) in [
+        (true, true, DONE),
+        (false, false, DONE),
+        (false, true, NOT_IN_THIS_STATE),
+        (true, false, NOT_IN_THIS_STATE),
+    ] {
+        promise(&resource, branch(), &shop.order("by hand")).await;
+        let transaction = shop.open_transaction();
+        let stranger = raw::Transaction {
+            producer: transaction.producer + 1_000_000,
+            ..transaction.clone()
+        };
+        assert_eq!(raw::end(&shop.broker, &stranger, first), OTHER_PRODUCER);
+        assert_eq!(raw::end(&shop.broker, &transaction, first), DONE);
+        let mut answer = PASSES;
+        until("the markers to be written", || {
+            answer = raw::end(&shop.broker, &transaction, again);
+            answer != PASSES
+        })
+        .await;
+        assert_eq!(answer, expected, "{again} after {first}");
+    }
+}

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use handfast_participant::resources::Finding;
 use handfast_participant::resources::kafka::{KafkaOptions, KafkaResource, check};
+use handfast_participant::resources::{Finding, Verdict};
 use handfast_participant::{Completion, Decision, Resource, ResourceError};
 use handfast_servers::KafkaBroker;
 
@@ -168,7 +168,11 @@ async fn a_journal_that_was_copied_from_another_cluster_is_refused() {
     let shop = Shop::new();
     shop.open().await;
     let copy = format!("copy-{}", super::next());
-    let settings = [("cleanup.policy", "compact"), ("max.message.bytes", "2097152")];
+    let settings = [
+        ("cleanup.policy", "compact"),
+        ("max.message.bytes", "2097152"),
+        ("unclean.leader.election.enable", "true"),
+    ];
     shop.broker.create_topic_with(&copy, 1, &settings).unwrap();
     let original = shop.broker.read_uncommitted(&shop.options.journal_topic).unwrap();
     let store = original.first().unwrap();
@@ -178,8 +182,25 @@ async fn a_journal_that_was_copied_from_another_cluster_is_refused() {
     super::raw::write(&shop.broker, &copy, store.key.clone(), Some(value.into()));
     let mut options = shop.options.clone();
     options.journal_topic = copy;
+    let looked = check(&options).await;
+    let found = |what: &str| looked.iter().find(|finding| finding.what == what).unwrap();
+    let store = found("store");
+    assert!(
+        store.is_broken() && store.to_string().contains("is a copy"),
+        "{store}"
+    );
+    let unclean = found(&format!(
+        "unclean.leader.election.enable of {}",
+        options.journal_topic
+    ));
+    assert!(matches!(unclean.verdict, Verdict::Advice(_)), "{unclean}");
     let error = fails(options).await;
     assert!(error.permanent && error.message.contains("is a copy"), "{error}");
+
+    let looked = check(&shop.options).await;
+    let found = |what: &str| looked.iter().find(|finding| finding.what == what).unwrap();
+    assert!(!found("store").is_broken(), "{looked:?}");
+    assert_eq!(found("prepared branches").found, "0");
 }
 
 /// FAULTS 24: what a cluster loses of the journal is a hazard, and a store of its own.

@@ -173,14 +173,49 @@ async fn all_instances_agree_on_one_identity_that_stays() {
     server.restart().unwrap();
     assert_eq!(one.open().await.unwrap(), identity);
 
-    // The machine got another network card, and later the table was made anew where it is: one of the two still tells.
+    // The table was made anew where it is.
     let store = |sql: &str| server.sql(&database, sql).unwrap();
-    store("UPDATE handfast_store SET server_id = 'elsewhere'");
-    assert_eq!(one.open().await.unwrap(), identity);
-    assert_ne!(store("SELECT server_id FROM handfast_store"), "elsewhere");
     store("UPDATE handfast_store SET made_at = 1");
     assert_eq!(one.open().await.unwrap(), identity);
     assert_ne!(store("SELECT made_at FROM handfast_store"), "1");
+}
+
+/// FAULTS 69: a machine with another network card looks as a clone of its disk does, so the two must never both take part.
+#[tokio::test]
+async fn a_store_on_another_server_is_another_life_of_it_once() {
+    let bank = Bank::new();
+    let resource = bank.open().await;
+    let identity = resource.open().await.unwrap();
+    assert!(
+        !found(&check(bank.options()).await, "store")
+            .found
+            .contains("grows")
+    );
+    bank.sql("UPDATE handfast_store SET server_id = 'elsewhere'");
+    let looked = check(bank.options()).await;
+    let store = found(&looked, "store");
+    assert!(!store.is_broken() && store.found.contains("grows"), "{store}");
+    for _ in 0..2 {
+        let moved = resource.open().await.unwrap();
+        assert_eq!((moved.store, moved.generation), (identity.store, Generation(2)));
+    }
+    assert_ne!(bank.sql("SELECT server_id FROM handfast_store"), "elsewhere");
+}
+
+#[tokio::test]
+async fn a_check_tells_how_long_the_oldest_branch_has_been_prepared() {
+    let bank = Bank::new();
+    let resource = bank.open().await;
+    assert_eq!(
+        found(&check(bank.options()).await, "prepared branches").found,
+        "none"
+    );
+    let branch = branch();
+    assert_eq!(prepare(&resource, branch, &add("alice", 1)).await, PREPARED);
+    let findings = check(bank.options()).await;
+    let prepared = found(&findings, "prepared branches");
+    assert!(prepared.found.starts_with("1, the oldest for "), "{prepared}");
+    done(&resource, branch, Decision::Commit).await;
 }
 
 #[tokio::test]
@@ -193,6 +228,16 @@ async fn a_copy_is_refused_until_a_person_says_what_it_is() {
     bank.sql(&format!(
         "CREATE TABLE {copy}.handfast_store LIKE handfast_store; INSERT INTO {copy}.handfast_store SELECT * FROM handfast_store"
     ));
+    // A check looks at a whole schema only.
+    for table in ["handfast_marker", "handfast_seen"] {
+        bank.sql(&format!("CREATE TABLE {copy}.{table} LIKE {table}"));
+    }
+    let looked = check(options(&url)).await;
+    let store = found(&looked, "store");
+    assert!(
+        store.is_broken() && store.to_string().contains("is a copy"),
+        "{store}"
+    );
     let error = refused(options(&url), true, "DELETE FROM handfast_store").await;
     let takes_its_place = error.message.split("run: ").last().unwrap();
     bank.server.sql(&copy, takes_its_place).unwrap();

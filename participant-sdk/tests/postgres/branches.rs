@@ -189,6 +189,19 @@ async fn the_servers_refusal_comes_in_its_own_words() {
             "SQLSTATE_0A000",
             "NOTIFY",
         ),
+        (
+            add("alice", 1).then("SELECT pg_export_snapshot()", [] as [Parameter; 0]),
+            "SQLSTATE_0A000",
+            "exported snapshots",
+        ),
+        (
+            add("alice", 1).then(
+                "DO $$ BEGIN EXECUTE 'DECLARE held CURSOR WITH HOLD FOR SELECT 1'; END $$",
+                [] as [Parameter; 0],
+            ),
+            "SQLSTATE_0A000",
+            "WITH HOLD",
+        ),
         (sql("LISTEN a"), "STATEMENT_NOT_ALLOWED", "LISTEN"),
         (
             add("alice", 1).then("/* sly */ COMMIT", [] as [Parameter; 0]),

@@ -47,6 +47,7 @@ fn judged(asked: &[Asked], found: &Found) -> Report {
         pieces_before: 100,
         recoveries: 1,
         kills: vec![("kafka".to_owned(), 1)],
+        client_deaths: 1,
         is_enough: true,
         ..Report::default()
     };
@@ -129,6 +130,10 @@ fn a_run_in_which_somebody_was_spared_is_void() {
     report.kills.push(("postgres".to_owned(), 0));
     assert!(report.is_void() && !report.is_clean());
     report.kills.pop();
+    report.least_kills = 2;
+    assert!(report.is_void(), "deaths of clients are no kills");
+    report.least_kills = 1;
+    assert!(report.is_clean());
     report.is_enough = false;
     assert!(report.is_void());
 }

@@ -219,6 +219,17 @@ async fn journal(
             format!("set it to {MAX_JOURNAL_RECORD_BYTES}, so that every operation fits"),
         )
     });
+    let unclean = setting("unclean.leader.election.enable");
+    let what = format!("unclean.leader.election.enable of {name}");
+    findings.push(match unclean.as_str() {
+        "true" => Finding::advice(
+            what,
+            unclean,
+            "a replica that has fallen behind may become the leader, and votes that were given are gone without a word; set it to \
+             false",
+        ),
+        _ => Finding::holds(what, unclean),
+    });
     let fewest = setting("min.insync.replicas");
     let what = format!("min.insync.replicas of {name}");
     let in_sync = topic.fewest_in_sync;

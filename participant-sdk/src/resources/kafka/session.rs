@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use handfast_proto::ids::{Generation, StoreId};
+use kafka_protocol::error::ResponseError;
 use tokio::time::{Instant, timeout_at};
 
 use super::cluster::Cluster;
@@ -16,9 +17,10 @@ use super::pool::Pool;
 use super::preconditions;
 use super::prepare::Working;
 use super::record::{LAYOUT, Record};
+use super::wire::KafkaError;
 use crate::resource::{BranchKey, ResourceError, StoreIdentity};
-use crate::resources::Verdict;
 use crate::resources::old_markers::OldMarkers;
+use crate::resources::{Finding, Verdict};
 use crate::runtime::random_bits;
 
 /// From opening the cluster until its journal has to be read anew.
@@ -136,6 +138,16 @@ async fn establish(
             "the identity of the store is not written yet",
         ));
     };
+    recognize(journal, cluster, layout, &made_in)?;
+    Ok(StoreIdentity {
+        store,
+        generation: Generation(1),
+        attached: false,
+    })
+}
+
+/// Whether the journal was made here.
+fn recognize(journal: &Journal, cluster: &Cluster, layout: u8, made_in: &str) -> Result<(), ResourceError> {
     if layout != LAYOUT {
         return Err(ResourceError::permanent(format!(
             "topic {} has layout {layout}, and this build reads layout {LAYOUT}; use the build that made it, or a later one that \
@@ -151,9 +163,31 @@ async fn establish(
             cluster.id()
         )));
     }
-    Ok(StoreIdentity {
-        store,
-        generation: Generation(1),
-        attached: false,
-    })
+    Ok(())
+}
+
+/// Which store the journal is and what is promised in it, for people; nothing if there is no journal yet. Reads it to its end.
+pub(super) async fn describe(cluster: Arc<Cluster>, options: &KafkaOptions) -> Vec<Finding> {
+    let deadline = Instant::now() + CALL_LIMIT;
+    let unread = |error: &KafkaError| vec![Finding::broken("store", "cannot be read", error.to_string())];
+    let topic = match cluster.topic(&options.journal_topic).await {
+        Ok(topic) => topic,
+        Err(error) if error.code() == Some(ResponseError::UnknownTopicOrPartition) => return Vec::new(),
+        Err(error) => return unread(&error),
+    };
+    let pool = Arc::new(Pool::new(topic.id, random_bits(), options.pool));
+    let journal = Journal::start(cluster.clone(), &options.journal_topic, topic.id, pool);
+    if let Err(error) = journal.catch_up(deadline).await {
+        return unread(&error);
+    }
+    let fold = journal.fold();
+    let store = match fold.store() {
+        None => Finding::holds("store", "will be made"),
+        Some((store, layout, made_in)) => match recognize(&journal, &cluster, layout, made_in) {
+            Ok(()) => Finding::holds("store", store.to_string()),
+            Err(error) => Finding::broken("store", "is not the one that was made here", error.message),
+        },
+    };
+    let promised = Finding::holds("prepared branches", fold.promised().count().to_string());
+    vec![store, promised]
 }

@@ -6,9 +6,12 @@
 //! | database name | server's own id | when the table was made | it is |
 //! |---|---|---|---|
 //! | same | same | any | the store |
-//! | same | different | same | the store, its server moved (a new network card, container or port) |
+//! | same | different | same | the store, its server moved (a new network card, container or port), or a clone of its disk: the generation grows |
 //! | same | different | different | a copy on another server (dump, replica): refused until a person says which |
 //! | different | any | any | a copy beside the original: refused likewise |
+//!
+//! A move and a clone (a snapshot of a volume or of a virtual machine) look the same. So the generation grows, durably: the
+//! coordinator says so, and from then on takes nothing from the lower one. Of a store and its clone never both take part.
 //!
 //! A copy of the files that runs beside its original on the same machine and port cannot be told from it.
 
@@ -50,6 +53,12 @@ struct Place {
     made_at: i64,
 }
 
+/// An identity for people.
+pub(super) struct Described {
+    pub store: StoreId,
+    pub words: String,
+}
+
 struct Stored {
     layout: i64,
     store: StoreId,
@@ -62,7 +71,37 @@ pub(super) async fn establish(conn: &mut Conn) -> Result<Opened, ResourceError> 
     let failed = |error: Error| resource_error("reading the identity of the database", &error);
     let here = here(conn).await.map_err(failed)?;
     make(conn, &here).await.map_err(failed)?;
+    let mut stored = stored(conn).await.map_err(failed)?;
+    compare(&stored, &here)?;
+    if stored.place != here {
+        tracing::warn!(was = ?stored.place, is = ?here, "the server of this store has moved, or is a clone of it");
+        stored.generation = follow(conn, &here).await.map_err(failed)?;
+    }
+    Ok(Opened {
+        store: stored.store,
+        generation: stored.generation,
+        place: here,
+    })
+}
+
+/// Reads the identity that was made before, and says in words what it is.
+pub(super) async fn look_up(conn: &mut Conn) -> Result<Described, ResourceError> {
+    let failed = |error: Error| resource_error("reading the identity of the database", &error);
+    let here = here(conn).await.map_err(failed)?;
     let stored = stored(conn).await.map_err(failed)?;
+    compare(&stored, &here)?;
+    let grows = match is_same_server(&stored.place, &here) {
+        true => "",
+        false => ", and grows when it is opened: the server has moved, or is a clone",
+    };
+    Ok(Described {
+        store: stored.store,
+        words: format!("{}, generation {}{grows}", stored.store, stored.generation),
+    })
+}
+
+/// Whether the row was made here.
+fn compare(stored: &Stored, here: &Place) -> Result<(), ResourceError> {
     if stored.layout != LAYOUT {
         return Err(ResourceError::permanent(format!(
             "the handfast_ tables have layout {}, and this build reads layout {LAYOUT}; use the build that made them, or a \
@@ -71,19 +110,14 @@ pub(super) async fn establish(conn: &mut Conn) -> Result<Opened, ResourceError> 
         )));
     }
     let there = &stored.place;
-    let same_server = there.server == here.server && !here.server.is_empty();
-    if there.database != here.database || !(same_server || there.made_at == here.made_at) {
-        return Err(copied(&stored, &here));
+    if there.database != here.database || !(is_same_server(there, here) || there.made_at == here.made_at) {
+        return Err(copied(stored, here));
     }
-    if *there != here {
-        tracing::info!(?there, ?here, "the server of this store has moved");
-        follow(conn, &here).await.map_err(failed)?;
-    }
-    Ok(Opened {
-        store: stored.store,
-        generation: stored.generation,
-        place: here,
-    })
+    Ok(())
+}
+
+fn is_same_server(there: &Place, here: &Place) -> bool {
+    there.server == here.server && !here.server.is_empty()
 }
 
 /// Whether a new connection leads to the store that was opened, in the same life and with settings that may promise; if not,
@@ -147,13 +181,17 @@ async fn make(conn: &mut Conn, here: &Place) -> Result<(), Error> {
     .await
 }
 
-async fn follow(conn: &mut Conn, here: &Place) -> Result<(), Error> {
+/// Notes where the store is now; the generation that it has there. Of several instances that follow at once the first does it.
+async fn follow(conn: &mut Conn, here: &Place) -> Result<u64, Error> {
     use mysql_async::prelude::Queryable;
+    // Assignments are carried out from left to right: the first one still sees the old id.
     conn.exec_drop(
-        "UPDATE handfast_store SET server_id = ?, made_at = ? WHERE database_name = ?",
-        (&here.server, here.made_at, &here.database),
+        "UPDATE handfast_store SET generation = generation + IF(server_id = ?, 0, 1), server_id = ?, made_at = ? \
+         WHERE database_name = ?",
+        (&here.server, &here.server, here.made_at, &here.database),
     )
-    .await
+    .await?;
+    Ok(stored(conn).await?.generation)
 }
 
 async fn stored(conn: &mut Conn) -> Result<Stored, Error> {

@@ -18,7 +18,7 @@ use super::{holders, markers, xid};
 use crate::resource::{BranchKey, ResourceError, ScanLine, ScanPhase};
 
 /// From which age on a prepared branch is spoken of in the log: it holds locks, and holds back the purge of old rows.
-const OLD_PREPARED: Duration = Duration::from_secs(300);
+pub(super) const OLD_PREPARED: Duration = Duration::from_secs(300);
 
 /// A finished scan.
 pub(super) struct Scanned {
