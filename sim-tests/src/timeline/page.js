@@ -70,7 +70,8 @@ function shown() {
 
 // A long run of rows that only show upkeep is one row, until somebody opens it; so is what comes before the first request.
 const FOLDED = 12, FOLDED_AT_START = 5;
-const isUpkeep = row => isLog(row) || ['session', 'scan', 'life'].includes(row[1]) && row[3] >= 0;
+// A row that names a transaction is none.
+const isUpkeep = row => isLog(row) || !row[2] && ['session', 'scan', 'life'].includes(row[1]) && row[3] >= 0;
 function folded(all) {
   const out = [];
   for (let from = 0; from < all.length;) {

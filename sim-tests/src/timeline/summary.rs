@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::html::{class_of, escape};
-use crate::trace::{AckKind, Decision, Event, Message, Node, Told, Transaction};
+use crate::trace::{AckKind, Decision, Event, Message, Node, Told, Transaction, VoteKind};
 
 /// Transactions that get a line each; of more, only counts are told.
 const TRANSACTIONS_TOLD: usize = 12;
@@ -69,6 +69,23 @@ fn courses(lines: &[(Duration, Event)]) -> BTreeMap<u32, Course> {
             Event::Told(node, intent, told) => {
                 let course = courses.entry(*intent).or_default();
                 course.told.push((*at, *node, told.clone()));
+            }
+            Event::Message(
+                node,
+                _,
+                Message::Vote {
+                    transaction, vote, ..
+                },
+            ) => {
+                if let Some(course) = names.get(transaction).and_then(|intent| courses.get_mut(intent)) {
+                    let end = match vote {
+                        VoteKind::Prepared => "prepared",
+                        VoteKind::Committed => "committed",
+                        VoteKind::ReadOnly => "changed nothing",
+                        VoteKind::Refused => "refused",
+                    };
+                    course.ends.insert(*node, end);
+                }
             }
             Event::Message(
                 node,
