@@ -156,10 +156,10 @@ async fn more_requests_than_a_stream_may_have_in_one_message_end_it_with_words()
     let coordinator = Coordinator::start(&data);
     let mut client = coordinator.client().await;
     let mut stream = Stream::open(&mut client).await;
-    stream.ask((0..65_537).map(|number| (number, None))).await;
+    stream.ask((0..131_073).map(|number| (number, None))).await;
     let ended = soon("the end", stream.answers.message()).await;
     assert!(
-        matches!(&ended, Err(status) if status.code() == Code::InvalidArgument && status.message().contains("65536")),
+        matches!(&ended, Err(status) if status.code() == Code::InvalidArgument && status.message().contains("131072")),
         "{ended:?}"
     );
 }

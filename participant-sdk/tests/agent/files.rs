@@ -1,5 +1,8 @@
 //! Kind `files`: the agent killed at each of its steps, judged by what a reader sees.
 
+use std::path::Path;
+use std::process::Command;
+
 use handfast_participant::resources::files::{FilesOperation, FilesReader};
 use handfast_participant::{Outcome, Transaction, failpoint};
 
@@ -85,18 +88,31 @@ async fn killed_at_any_step_all_files_are_there_or_none() {
     }
 }
 
+/// What a process that is started with it has for a disk: every sync fails, and nothing else does. No file system does that on
+/// demand.
+fn library_whose_syncs_fail(folder: &Path) -> String {
+    std::fs::create_dir(folder).unwrap();
+    let (source, library) = (folder.join("broken.c"), folder.join("broken.so"));
+    let text = "#include <errno.h>\nint fsync(int file) { (void)file; errno = EIO; return -1; }\n";
+    std::fs::write(&source, text).unwrap();
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&library, &source])
+        .status()
+        .expect("a C compiler is installed");
+    assert!(compiled.success());
+    library.to_str().unwrap().to_owned()
+}
+
 #[tokio::test]
 async fn a_failed_sync_is_final_until_the_agent_is_started_again() {
     let coordinator = Coordinator::start().await;
     let file = AgentFile::new(&coordinator.address);
     let root = file.path("files");
-    let branches = root.join(".handfast/branches");
-    std::fs::create_dir_all(root.join(".handfast")).unwrap();
-    std::fs::create_dir(root.join("sub")).unwrap();
-    // Folders of this file system can be listed, and not synced.
-    std::os::unix::fs::symlink("/proc/self/fdinfo", &branches).unwrap();
+    std::fs::create_dir_all(root.join("sub")).unwrap();
+    let broken = library_whose_syncs_fail(&file.path("broken"));
     let file = file.with("files", "invoices", &format!("root = {root:?}"));
-    let mut agent = file.run(&[]);
+    let mut agent = file.run(&[("LD_PRELOAD", &broken)]);
     agent
         .logs(&[
             "DOWN until the agent is started again",
@@ -104,8 +120,6 @@ async fn a_failed_sync_is_final_until_the_agent_is_started_again() {
             "syncing the folder",
         ])
         .await;
-    std::fs::remove_file(&branches).unwrap();
-    std::fs::create_dir(&branches).unwrap();
     assert_eq!(
         agent.end().await,
         Some(0),
