@@ -218,6 +218,11 @@ async fn comes<F: Future<Output = bool>>(world: &World, limit: Duration, is_so: 
 /// with their markers.
 async fn rests(world: &Arc<World>, probe: &NodeHandle) -> bool {
     let is_waiting = |ledger: Ledger| ledger.accounts().set_aside() != 0 && !world.has_forgotten();
+    let ledger_rests = |participant| {
+        world
+            .ledger(participant)
+            .is_some_and(|ledger| !is_waiting(ledger))
+    };
     let is_stuck = |database: &Database| database.prepared() > 0 && !world.has_forgotten();
     if world.databases().values().any(is_stuck) {
         return false;
@@ -225,9 +230,7 @@ async fn rests(world: &Arc<World>, probe: &NodeHandle) -> bool {
     for participant in 0..world.plan.ledgers {
         let rests = match world.register() {
             Some(_) => own_rests(world, participant).await,
-            None => world
-                .ledger(participant)
-                .is_some_and(|ledger| !is_waiting(ledger)),
+            None => ledger_rests(participant),
         };
         if !rests {
             return false;
@@ -240,7 +243,10 @@ async fn rests(world: &Arc<World>, probe: &NodeHandle) -> bool {
             _ => return false,
         }
     }
-    heuristics > 0 || world.databases().values().all(|database| database.markers() == 0)
+    // While the coordinators were asked, a prepare of a dead one may have come out of a link that was cut until now.
+    let still_rests = world.register().is_some() || (0..world.plan.ledgers).all(ledger_rests);
+    let has_markers = world.databases().values().any(|database| database.markers() > 0);
+    still_rests && !world.databases().values().any(is_stuck) && (heuristics > 0 || !has_markers)
 }
 
 /// The service in a ledger's place runs and holds no promise.
