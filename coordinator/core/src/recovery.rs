@@ -11,20 +11,20 @@
 //! | `Deviated` after `Decided` | stays, for the operator |
 //! | `Ended` | history, if it was a commit |
 
+mod branches;
 mod finished;
 mod unended;
 
 use std::collections::VecDeque;
 
-use handfast_ids::{Epoch, Generation, LogId, Partition, ResourceName, StoreId, TransactionId};
+use handfast_ids::{Epoch, LogId, Partition, TransactionId};
 
 use crate::branch::{Branch, BranchEvent, BranchState, Step};
 use crate::epochs::EpochEnds;
 use crate::few::Few;
-use crate::hash;
 use crate::history::History;
 use crate::keys::Keys;
-use crate::resources::{ResourceIndex, Resources, StoreIndex};
+use crate::resources::{ResourceIndex, Resources};
 use crate::table::Table;
 use crate::transaction::{State, Transaction};
 use crate::{
@@ -33,9 +33,6 @@ use crate::{
 };
 use finished::{Finished, Other};
 use unended::UnendedTable;
-
-/// Places of names that were met lately: so many, that names seldom take each other's.
-const RECENT_NAMES: usize = 1024;
 
 /// Whose log it is and which part of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,7 +93,7 @@ impl Recovery {
             keys: Keys::default(),
             history,
             finished: VecDeque::new(),
-            recent: vec![None; RECENT_NAMES],
+            recent: branches::none_met(),
         }
     }
 
@@ -353,50 +350,6 @@ impl Recovery {
         entry.logged = true;
         self.table.insert(transaction, entry);
         Ok(())
-    }
-
-    fn branch(&mut self, record: BranchRef<'_>, state: BranchState) -> Result<Branch, String> {
-        let (resource, store) = self.place_of(record.resource, record.store)?;
-        Ok(Branch {
-            id: record.branch,
-            resource,
-            store,
-            state,
-        })
-    }
-
-    /// Branches that are still to be told of a commit, in the order of their ordinals.
-    fn read_branches<'a>(
-        &mut self,
-        branches: impl Iterator<Item = BranchRef<'a>>,
-    ) -> Result<Few<Branch>, String> {
-        let mut list = Few::default();
-        for branch in branches {
-            list.push(self.branch(branch, BranchState::Delivering(Decision::Commit))?);
-        }
-        if !list.is_sorted_by_key(|branch: &Branch| branch.id) {
-            list.sort_by_key(|branch: &Branch| branch.id);
-        }
-        Ok(list)
-    }
-
-    /// The places of a resource and a store that a record names. A log names few, and them over and over.
-    fn place_of(&mut self, name: &[u8], store: StoreId) -> Result<(ResourceIndex, StoreIndex), String> {
-        let at = hash::of_name(name) as usize % RECENT_NAMES;
-        let met = self.recent[at].filter(|index| self.resources.get(*index).name.as_str().as_bytes() == name);
-        let resource = match met {
-            Some(resource) => resource,
-            None => {
-                let text = std::str::from_utf8(name).map_err(|error| error.to_string())?;
-                let name = ResourceName::new(text).map_err(|error| error.to_string())?;
-                match self.resources.find(&name) {
-                    Some(resource) => resource,
-                    None => self.resources.learn(name, store, Generation(0)),
-                }
-            }
-        };
-        self.recent[at] = Some(resource);
-        Ok((resource, self.resources.store_index(resource, store)))
     }
 
     fn enter(&mut self, transaction: TransactionId, mut entry: Transaction, lsn: Lsn) {
