@@ -14,8 +14,12 @@ const PACKAGES: [(&str, &str); 4] = [
     ("maven", "/usr/bin/mvn"),
 ];
 
-/// The repository, where this program was built.
-const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+/// The repository: the one that cargo runs this program for, or else the one that it was built in. A target folder that is
+/// shared between clones keeps a program of another one.
+fn repository() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&package).join("../..")
+}
 
 /// Installs the servers that are missing, which needs root.
 pub fn servers() -> anyhow::Result<()> {
@@ -38,9 +42,7 @@ pub fn servers() -> anyhow::Result<()> {
             .env("DEBIAN_FRONTEND", "noninteractive"))?;
     }
     // Says where the broker is, and fetches it only once.
-    run(&mut Command::new(
-        Path::new(REPOSITORY).join("servers/fetch-kafka"),
-    ))
+    run(&mut Command::new(repository().join("servers/fetch-kafka")))
 }
 
 /// Builds the agent beside this program, in the same profile, and says where it is.
@@ -63,12 +65,32 @@ pub fn agent() -> anyhow::Result<PathBuf> {
         None => bail!("this program is in no folder of a profile"),
     };
     let target = folder.parent().context("this program is in no target folder")?;
-    run(Command::new(cargo)
-        .current_dir(REPOSITORY)
+    let mut build = Command::new(cargo);
+    build
+        .current_dir(repository())
         .args(["build", "--quiet", "--profile", profile, "--target-dir"])
         .arg(target)
-        .args(["-p", "handfast-participant", "--bin", "handfast-agent"]))?;
+        .args(["-p", "handfast-participant", "--bin", "handfast-agent"]);
+    // What cargo tells this program about its package is not about the agent. Build scripts that look at it would run again,
+    // and with them all that depends on their packages: minutes in each run.
+    for (name, _) in std::env::vars_os() {
+        if is_about_a_package(&name.to_string_lossy()) {
+            build.env_remove(name);
+        }
+    }
+    run(&mut build)?;
     Ok(agent)
+}
+
+fn is_about_a_package(variable: &str) -> bool {
+    let about = [
+        "CARGO_BIN_NAME",
+        "CARGO_CRATE_NAME",
+        "CARGO_MANIFEST_",
+        "CARGO_PKG_",
+        "CARGO_PRIMARY_PACKAGE",
+    ];
+    about.iter().any(|beginning| variable.starts_with(beginning))
 }
 
 fn run(command: &mut Command) -> anyhow::Result<()> {
