@@ -8,8 +8,8 @@
 //!   back nothing of anybody else meanwhile. What was under way arrives when the link heals, if somebody still listens.
 //! - *a peer that is gone without a reset*: the same.
 //! - *a vote by an instance that was not asked*: it counts for nothing.
-//! - *requests and answers that are late or lost*: the outcome is unknown to the client, and asking again under the same
-//!   key or id is safe. Only such requests are doubled.
+//! - *requests and answers that are late or lost, one by one or all of a client's for a while*: the outcome is unknown to the
+//!   client, and asking again under the same key or id is safe. Only such requests are doubled.
 
 mod messages;
 mod strays;
@@ -46,8 +46,8 @@ pub struct Wires {
     random: fastrand::Rng,
     per_mille: u32,
     sessions: u32,
-    /// By the participant's node and the direction: until when nothing gets through.
-    cuts: BTreeMap<(u8, Direction), Instant>,
+    /// By the participant's or client's node and the direction: until when nothing gets through.
+    cuts: BTreeMap<(Node, Direction), Instant>,
     strays: Strays,
     /// Participants and the coordinators that have told them to commit something.
     in_earnest: BTreeSet<(u8, u8)>,
@@ -81,8 +81,8 @@ impl Wires {
         }
     }
 
-    /// Nothing gets through to or from a participant's node for a while.
-    pub fn cut(&mut self, node: u8, direction: Direction, duration: Duration) {
+    /// Nothing gets through to or from a participant's or client's node for a while.
+    pub fn cut(&mut self, node: Node, direction: Direction, duration: Duration) {
         self.cuts.insert((node, direction), now() + duration);
     }
 
@@ -97,7 +97,7 @@ impl Wires {
         self.in_earnest.contains(&(participant, coordinator))
     }
 
-    fn cut_until(&self, node: u8, direction: Direction) -> Option<Instant> {
+    fn cut_until(&self, node: Node, direction: Direction) -> Option<Instant> {
         self.cuts.get(&(node, direction)).copied()
     }
 }
@@ -147,19 +147,36 @@ impl Network for Chaos {
                 is_request_lost: order.is_request_lost,
                 is_answer_lost: order.is_answer_lost,
                 is_doubled: may_repeat && order.is_doubled,
+                request: self.held_up(Direction::Out),
                 ..fate
             };
         }
-        if !is_delayed {
-            return fate;
-        }
+        let held_up = self.held_up(Direction::Out);
         let random = &mut wires(world).random;
-        let delay = |random: &mut fastrand::Rng| Duration::from_millis(random.u64(1..1500));
+        let mut delay = || match is_delayed {
+            true => Duration::from_millis(random.u64(1..1500)),
+            false => Duration::ZERO,
+        };
         Fate {
-            request: delay(random),
-            answer: delay(random),
+            request: held_up + delay(),
+            answer: delay(),
             ..fate
         }
+    }
+
+    fn answer_held_up(&self) -> Duration {
+        self.held_up(Direction::In)
+    }
+}
+
+impl Chaos {
+    /// How long nothing gets through for the client whose process calls this.
+    fn held_up(&self, direction: Direction) -> Duration {
+        let until = self
+            .0
+            .client_here()
+            .and_then(|client| wires(&self.0).cut_until(Node::Client(client), direction));
+        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now()))
     }
 }
 
@@ -277,7 +294,7 @@ impl Wire {
     }
 
     fn cut_until(&self, direction: Direction) -> Option<Instant> {
-        wires(&self.world).cut_until(self.node, direction)
+        wires(&self.world).cut_until(Node::Participant(self.node), direction)
     }
 }
 

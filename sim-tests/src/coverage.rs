@@ -38,13 +38,14 @@ macro_rules! words {
 
 words! {
     /// Who sees an edge.
-    Layer: Wire Transaction Branch
+    Layer: Wire Transaction Branch Coordinator
 }
 
 words! {
-    /// Where a branch or a transaction stands.
+    /// Where a branch, a transaction or a coordinator stands.
     State: Unknown Enlisted Preparing Prepared ReadOnly Refused Committing Aborting Committed Aborted Deviated
         Active Heuristic Ended NoEffects Forgotten NotMine Hazard Contrary Delegated
+        Serving Draining ShortOfSpace
 }
 
 words! {
@@ -52,6 +53,7 @@ words! {
     Trigger: Enlisted Prepare VotePrepared VoteReadOnly VoteRefused Commit Abort Done Hazard Contrary ScanPrepared
         ScanPreparing ScanMarker AnswerWait AnswerFinished AnswerForgotten AnswerNotMine Forget SessionOver
         SameKey Watch Enlist DoneCommit DoneAbort SessionUp Durable Tick VoteCommitted ScanCommitted Resolve
+        Execute Begin CallGone Drain SpaceLow SpaceAmple
 }
 
 /// A state, and what happens in it.

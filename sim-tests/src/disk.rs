@@ -37,7 +37,7 @@ use medium::{Medium, SECTOR};
 
 use crate::scenario::Moment;
 
-pub use medium::{Flip, Kept};
+pub use medium::{Flip, Kept, WrittenOver};
 pub use observer::{Observed, Observer};
 
 /// How long operations take. Reads and writes hit the page cache and take none.
@@ -211,6 +211,11 @@ impl Machine {
     /// What was injected so far.
     pub fn injected(&self) -> Injected {
         self.state().injected
+    }
+
+    /// The first write to a file that the medium had under another name.
+    pub fn written_over(&self) -> Option<WrittenOver> {
+        self.state().medium.written_over().cloned()
     }
 
     /// A copy of everything durable, as a backup would have it.
@@ -427,7 +432,9 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    /// The names that there are now are durable when this returns; what becomes of names meanwhile is not.
     async fn sync_dir(&self) -> io::Result<()> {
+        let until = self.ready().await?.medium.changes_of_names();
         self.sync_latency().await?;
         let state = &mut *self.ready().await?;
         if state.syncs_to_fail.0 > 0 {
@@ -435,7 +442,7 @@ impl Disk for SimDisk {
             state.injected.syncs_failed += 1;
             return Err(io::Error::from_raw_os_error(EIO));
         }
-        state.medium.sync_names();
+        state.medium.sync_names(until);
         Ok(())
     }
 

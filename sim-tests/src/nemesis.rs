@@ -43,6 +43,9 @@ const STROKES: &[Fault] = &[
     Fault::LinkCut,
     Fault::LinkCutOut,
     Fault::LinkCutIn,
+    Fault::ClientCut,
+    Fault::ClientCutOut,
+    Fault::ClientCutIn,
     Fault::OtherStore,
     Fault::OlderLife,
     Fault::RestoredCopy,
@@ -110,6 +113,9 @@ impl Stroke {
             Fault::LinkCut => self.cut(fault, participant, &[Direction::Out, Direction::In]),
             Fault::LinkCutOut => self.cut(fault, participant, &[Direction::Out]),
             Fault::LinkCutIn => self.cut(fault, participant, &[Direction::In]),
+            Fault::ClientCut => self.cut(fault, client, &[Direction::Out, Direction::In]),
+            Fault::ClientCutOut => self.cut(fault, client, &[Direction::Out]),
+            Fault::ClientCutIn => self.cut(fault, client, &[Direction::In]),
             Fault::OtherStore | Fault::OlderLife => self.disguise(fault, participant),
             Fault::RestoredCopy => self.restore(participant),
             _ => self.spoil_disk(fault, with_disk),
@@ -176,7 +182,6 @@ impl Stroke {
     }
 
     fn cut(mut self, fault: Fault, node: Node, directions: &[Direction]) {
-        let Node::Participant(number) = node else { return };
         self.tell(fault, node);
         let duration = Duration::from_millis(self.random.u64(50..5000));
         let mut wires = self
@@ -185,7 +190,7 @@ impl Stroke {
             .lock()
             .expect("nothing panics while it holds this lock");
         for direction in directions {
-            wires.cut(number, *direction, duration);
+            wires.cut(node, *direction, duration);
         }
     }
 

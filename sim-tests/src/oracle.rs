@@ -12,6 +12,7 @@ use std::time::Duration;
 use handfast_ids::BranchId;
 use handfast_proto::v1;
 
+use crate::disk::{Machine, WrittenOver};
 use crate::intent::Intent;
 use crate::invariants::{self, Invariant};
 use crate::own::{Running, Tag};
@@ -102,6 +103,8 @@ pub struct Ending<'a> {
     pub books: Vec<Books>,
     /// What the owner of a service in the ledgers' place finds wrong, and effects that nobody asked for.
     pub complaints: Vec<String>,
+    /// What was written to a disk under one name, and would have been found under another had the power gone.
+    pub written_over: Vec<WrittenOver>,
 }
 
 impl Oracle {
@@ -217,6 +220,11 @@ impl Ending<'_> {
             done: Vec::new(),
             books: Vec::new(),
             complaints: Vec::new(),
+            written_over: world
+                .machines()
+                .iter()
+                .filter_map(Machine::written_over)
+                .collect(),
         };
         for participant in 0..world.plan.participants() {
             if let Some(own) = world.own(participant) {

@@ -79,6 +79,12 @@ faults! {
     LinkCutOut,
     /// Nothing gets through from the coordinator.
     LinkCutIn,
+    /// No request of a client gets through for a while, nor an answer to it, and nobody is told.
+    ClientCut,
+    /// No request of a client gets through.
+    ClientCutOut,
+    /// No answer gets through to a client.
+    ClientCutIn,
     /// A peer is gone, and no reset says so.
     SilentDeath,
     /// A call takes longer than usual.

@@ -216,6 +216,7 @@ fn builder(world: &World, number: u8, coordinator: u8) -> Result<Builder, Partic
 
 /// An application.
 pub async fn client(world: Arc<World>, number: u8) {
+    world.client_runs_here(number);
     world.record(&Event::Started(Node::Client(number)));
     crate::workload::run(&world, number).await;
 }

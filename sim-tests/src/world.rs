@@ -68,8 +68,10 @@ struct Processes {
     active: u8,
     /// Where participants' processes run.
     participants: BTreeMap<NodeId, u8>,
+    /// Where clients' processes run.
+    clients: BTreeMap<NodeId, u8>,
     /// Those that have started once.
-    clients: BTreeSet<u8>,
+    clients_started: BTreeSet<u8>,
 }
 
 /// How applications reach a database in a transaction.
@@ -243,6 +245,11 @@ impl World {
         Node::Coordinator(processes.active)
     }
 
+    /// All disks.
+    pub fn machines(&self) -> &[Machine] {
+        &self.machines
+    }
+
     /// The disk of a participant, or of a coordinator that has its log.
     pub fn machine(&self, node: Node) -> Option<&Machine> {
         match node {
@@ -331,6 +338,18 @@ impl World {
         self.processes().participants.get(&here).copied()
     }
 
+    /// The process that calls this is a client's, on a node of its own.
+    pub fn client_runs_here(&self, number: u8) {
+        let here = madsim::plugin::node();
+        self.processes().clients.insert(here, number);
+    }
+
+    /// Whose process calls this: a client's.
+    pub fn client_here(&self) -> Option<u8> {
+        let here = madsim::plugin::node();
+        self.processes().clients.get(&here).copied()
+    }
+
     /// A database's process can be reached by applications.
     pub fn serve(&self, participant: u8, coordinator: u8, service: Service) {
         self.processes()
@@ -408,7 +427,7 @@ impl World {
 
     /// Whether a client's process is not its first, told once for each process.
     pub fn is_restarted(&self, client: u8) -> bool {
-        !self.processes().clients.insert(client)
+        !self.processes().clients_started.insert(client)
     }
 
     /// A client goes on to its next intent.

@@ -27,6 +27,9 @@ pub trait Network: Send + Sync + 'static {
 
     /// A client sends a request, which may arrive twice without harm if `may_repeat`.
     fn call(&self, may_repeat: bool) -> Fate;
+
+    /// The answer to a call is on its way; for how long nothing gets through to whoever waits for it.
+    fn answer_held_up(&self) -> Duration;
 }
 
 /// The way of one session.
@@ -102,7 +105,8 @@ where
         // In a box: a call is large, and whoever awaits it is moved several times before it runs.
         Box::pin(send()).await
     };
-    pass(fate.answer, fate.is_answer_lost).await;
+    let held_up = network().map_or(Duration::ZERO, |network| network.answer_held_up());
+    pass(fate.answer + held_up, fate.is_answer_lost).await;
     answer
 }
 

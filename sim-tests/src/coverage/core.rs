@@ -1,13 +1,13 @@
 //! Edges inside the coordinator's core, seen from above it: what a transaction and its branches read as when an event comes.
 //!
-//! What names a transaction counts for it. What concerns many (a tick, a lost session, a log that has become durable) counts for
+//! What names a transaction counts for it, and what concerns none for the coordinator. What concerns many (a tick, a lost session, a log that has become durable) counts for
 //! those that it changes.
 
 use std::sync::Arc;
 
 use handfast_coordinator::runtime::{CoreStep, install_core_watcher};
 use handfast_core::view::{BranchStateView, StateView, TransactionView};
-use handfast_core::{AckKind, Coordinator, Decision, Event, InDoubtPhase, Moment, Vote};
+use handfast_core::{AckKind, Coordinator, Decision, Event, InDoubtPhase, LogSpace, Moment, Vote};
 use handfast_ids::BranchId;
 
 use super::{Layer, State, Trigger};
@@ -38,10 +38,16 @@ fn takes(world: &World, core: &Coordinator, now: Moment, event: &Event) -> Optio
         hit(world, &core.view(now, transaction), branch, trigger);
         None
     };
+    let of_all = |trigger| {
+        world.takes_edge((Layer::Coordinator, of_coordinator(core), trigger));
+        None
+    };
     let trigger = match event {
         Event::Execute { request, .. } => {
-            let id = request.key.as_ref().and_then(|claim| core.find_key(&claim.key))?;
-            return named(id, None, Trigger::SameKey);
+            return match request.key.as_ref().and_then(|claim| core.find_key(&claim.key)) {
+                Some(id) => named(id, None, Trigger::SameKey),
+                None => of_all(Trigger::Execute),
+            };
         }
         Event::Commit { transaction, .. } => return named(*transaction, None, Trigger::Commit),
         Event::Abort { transaction, .. } => return named(*transaction, None, Trigger::Abort),
@@ -87,7 +93,11 @@ fn takes(world: &World, core: &Coordinator, now: Moment, event: &Event) -> Optio
             }
             return None;
         }
-        Event::Begin { .. } | Event::CallGone { .. } | Event::LogSpace(_) | Event::Drain => return None,
+        Event::Begin { .. } => return of_all(Trigger::Begin),
+        Event::CallGone { .. } => return of_all(Trigger::CallGone),
+        Event::Drain => return of_all(Trigger::Drain),
+        Event::LogSpace(LogSpace::Low) => return of_all(Trigger::SpaceLow),
+        Event::LogSpace(LogSpace::Ample) => return of_all(Trigger::SpaceAmple),
         Event::SessionUp { .. } => Trigger::SessionUp,
         Event::SessionDown { .. } => Trigger::SessionOver,
         Event::LogDurable(_) => Trigger::Durable,
@@ -129,6 +139,15 @@ fn changed(world: &World, core: &Coordinator, now: Moment, trigger: Trigger, bef
                 world.takes_edge((Layer::Branch, of_branch(branch.state), trigger));
             }
         }
+    }
+}
+
+fn of_coordinator(core: &Coordinator) -> State {
+    let status = core.status();
+    match (status.draining, status.space_low) {
+        (true, _) => State::Draining,
+        (false, true) => State::ShortOfSpace,
+        (false, false) => State::Serving,
     }
 }
 

@@ -61,17 +61,20 @@ mod tests {
 
     #[test]
     fn a_wrong_word_is_told_with_its_line_and_what_is_accepted() {
-        let error = parse("# edges\n\nWire Prepared: Commit Begin\n")
+        let error = parse("# edges\n\nWire Prepared: Commit Began\n")
             .unwrap_err()
             .to_string();
         assert!(
-            error.starts_with("sim-tests/edges.txt:3: `Begin` is not an event; there are Enlisted,"),
+            error.starts_with("sim-tests/edges.txt:3: `Began` is not an event; there are Enlisted,"),
             "{error}"
         );
         let error = parse("Wire Late: Commit").unwrap_err().to_string();
         assert!(error.contains(":1: `Late` is not a state"), "{error}");
         let error = parse("Disk Prepared: Commit").unwrap_err().to_string();
-        assert!(error.ends_with("there are Wire, Transaction, Branch"), "{error}");
+        assert!(
+            error.ends_with("there are Wire, Transaction, Branch, Coordinator"),
+            "{error}"
+        );
         assert!(parse("Wire Prepared Commit").is_err());
         assert!(parse("Wire Prepared: Commit Commit").is_err());
     }

@@ -17,6 +17,20 @@ pub(super) struct Medium {
     durable_names: BTreeMap<String, u64>,
     /// What happened to names since they were synced.
     changes: Vec<Change>,
+    /// How many changes came before those.
+    changes_before: u64,
+    /// The first write to a file that the medium has under another name.
+    written_over: Option<WrittenOver>,
+}
+
+/// A write to a file whose name of now is not durable, while another one is: should the power go, what was written is found
+/// under that.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WrittenOver {
+    /// The name of now.
+    pub name: String,
+    /// The name on the medium.
+    pub on_medium: String,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -95,8 +109,27 @@ impl Medium {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let number = self.link(name);
+        if self.written_over.is_none() {
+            self.written_over = self.is_otherwise_on_medium(name, number);
+        }
         self.inodes.entry(number).or_default().write(offset, bytes);
         Ok(())
+    }
+
+    fn is_otherwise_on_medium(&self, name: &str, number: u64) -> Option<WrittenOver> {
+        if self.durable_names.get(name) == Some(&number) {
+            return None;
+        }
+        let (on_medium, _) = self.durable_names.iter().find(|(_, inode)| **inode == number)?;
+        Some(WrittenOver {
+            name: name.to_owned(),
+            on_medium: on_medium.clone(),
+        })
+    }
+
+    /// The first write to a file that the medium has under another name.
+    pub fn written_over(&self) -> Option<&WrittenOver> {
+        self.written_over.as_ref()
     }
 
     pub fn sync(&mut self, number: u64) {
@@ -136,9 +169,18 @@ impl Medium {
         Ok(())
     }
 
-    pub fn sync_names(&mut self) {
-        self.durable_names.clone_from(&self.names);
-        self.changes.clear();
+    /// How many changes of names there were so far.
+    pub fn changes_of_names(&self) -> u64 {
+        self.changes_before + self.changes.len() as u64
+    }
+
+    /// So many changes of names are durable. Those that came later are not, even if they came while this was under way.
+    pub fn sync_names(&mut self, until: u64) {
+        let synced = until.saturating_sub(self.changes_before) as usize;
+        for change in self.changes.drain(..synced.min(self.changes.len())) {
+            change.apply(&mut self.durable_names);
+            self.changes_before += 1;
+        }
         self.collect_garbage();
     }
 
@@ -177,6 +219,7 @@ impl Medium {
             }
             inode.reread();
         }
+        self.changes_before = self.changes_of_names();
         for change in std::mem::take(&mut self.changes) {
             if is_kept() || kept == Kept::Removals && change.is_removal() {
                 change.apply(&mut self.durable_names);
@@ -201,6 +244,7 @@ impl Medium {
         let mut copy = self.clone();
         copy.names.clone_from(&copy.durable_names);
         copy.changes.clear();
+        copy.changes_before = 0;
         for inode in copy.inodes.values_mut() {
             inode.dirty.clear();
             inode.reread();
@@ -261,12 +305,13 @@ impl Medium {
         self.changes.push(change);
     }
 
-    /// Only called when no change is pending, so that the two maps hold every name there can be.
+    /// What has a name, had one on the medium, or gets one there with a change that is pending, is kept.
     fn collect_garbage(&mut self) {
         let live: BTreeSet<u64> = self
             .names
             .values()
             .chain(self.durable_names.values())
+            .chain(self.changes.iter().filter_map(Change::inode))
             .copied()
             .collect();
         self.inodes.retain(|number, _| live.contains(number));
@@ -334,6 +379,14 @@ impl Change {
         match self {
             Change::Unlink(name) | Change::Rename(name, _, _) => name.starts_with("segment-"),
             Change::Link(..) => false,
+        }
+    }
+
+    /// The inode that gets a name.
+    fn inode(&self) -> Option<&u64> {
+        match self {
+            Change::Link(_, inode) | Change::Rename(_, _, inode) => Some(inode),
+            Change::Unlink(_) => None,
         }
     }
 

@@ -110,6 +110,38 @@ fn an_unsynced_name_may_be_lost() {
 }
 
 #[test]
+fn a_name_that_is_given_while_the_directory_is_synced_may_be_lost() {
+    simulate(1, async {
+        let machine = Machine::new(1, SPEED);
+        let disk = machine.mount();
+        disk.write_sync("a", 0, vec![1]).await.unwrap();
+        let syncing = disk.clone();
+        let sync = madsim::task::spawn(async move { syncing.sync_dir().await });
+        madsim::task::yield_now().await;
+        disk.rename("a", "b").await.unwrap();
+        sync.await.unwrap().unwrap();
+        machine.power_loss_that_keeps(Kept::Nothing);
+        assert_eq!(machine.mount().list().await.unwrap(), ["a"]);
+    });
+}
+
+#[test]
+fn a_write_to_a_file_that_has_another_name_on_the_medium_is_told() {
+    simulate(1, async {
+        let machine = Machine::new(1, SPEED);
+        let disk = machine.mount();
+        disk.write("a", 0, vec![1]).await.unwrap();
+        disk.sync_dir().await.unwrap();
+        disk.write("a", 0, vec![2]).await.unwrap();
+        disk.rename("a", "b").await.unwrap();
+        assert_eq!(machine.written_over(), None);
+        disk.write("b", 0, vec![3]).await.unwrap();
+        let told = machine.written_over().unwrap();
+        assert_eq!((told.name.as_str(), told.on_medium.as_str()), ("b", "a"));
+    });
+}
+
+#[test]
 fn a_failed_sync_leaves_pages_that_the_next_sync_does_not_write() {
     let mut lost = 0;
     for seed in 0..16 {

@@ -11,6 +11,7 @@ mod decision_never_changes;
 mod deviations_have_a_cause;
 mod exactly_once;
 mod fences_hold;
+mod files_keep_their_names;
 mod forgotten_after_all_acknowledged;
 mod ids_are_unique;
 mod log_keeps_what_it_told;
@@ -58,6 +59,7 @@ pub fn all(plan: &Plan, intents: &[Intent]) -> Vec<Box<dyn Invariant>> {
         Box::new(told_is_true::ToldIsTrue),
         Box::new(books_balance::BooksBalance),
         Box::new(own_is_sound::OwnIsSound),
+        Box::new(files_keep_their_names::FilesKeepTheirNames),
     ];
     // An old copy of a directory has lost what it told and whom it knew, and mints again what it has minted, until a witness
     // dials in.

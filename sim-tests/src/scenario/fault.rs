@@ -76,7 +76,7 @@ pub enum Action {
     Duplicate,
     /// Another instance of the resource votes yes, with its next frame, for the branches that the frame asks for.
     StrayVote,
-    /// Nothing gets through to or from the participant, and nobody is told.
+    /// Nothing gets through to or from the participant, or for calls of the client, and nobody is told.
     Cut,
     /// Nothing gets through to the coordinator.
     CutOut,
@@ -145,7 +145,7 @@ pub enum Keep {
 pub(super) enum Whom {
     Anybody,
     Coordinator,
-    Participant,
+    ParticipantOrClient,
     /// A process that keeps a log on its disk.
     Disk,
     Database,
@@ -156,7 +156,7 @@ impl fmt::Display for Whom {
         f.write_str(match self {
             Whom::Anybody => "a node",
             Whom::Coordinator => "a coordinator (c0 …)",
-            Whom::Participant => "a participant (p0 …)",
+            Whom::ParticipantOrClient => "a participant (p0 …) or a client (a0 …)",
             Whom::Disk => "a process that keeps a log: a coordinator (c0 …) or a ledger, the first participants of [cluster]",
             Whom::Database => "a database: a participant behind the ledgers of [cluster]",
         })
@@ -178,7 +178,7 @@ impl Action {
         match (self.whom(), node) {
             (Whom::Anybody, _) => true,
             (Whom::Coordinator, Node::Coordinator(_))
-            | (Whom::Participant, Node::Participant(_))
+            | (Whom::ParticipantOrClient, Node::Participant(_) | Node::Client(_))
             | (Whom::Disk, Node::Coordinator(_)) => true,
             (Whom::Disk, Node::Participant(number)) => !is_database(number),
             (Whom::Database, Node::Participant(number)) => is_database(number),
@@ -192,7 +192,7 @@ impl Action {
             Action::Drain | Action::ClockJumps | Action::TakeOver | Action::SecondProcess => {
                 Whom::Coordinator
             }
-            Action::Cut | Action::CutOut | Action::CutIn => Whom::Participant,
+            Action::Cut | Action::CutOut | Action::CutIn => Whom::ParticipantOrClient,
             Action::SyncFails
             | Action::WriteFails
             | Action::DiskFull

@@ -176,6 +176,8 @@ words! {
     Segment = "segment",
     /// Zeros over a torn tail.
     Cut = "cut",
+    /// The next segment, while it is made: its name if it is made of an old one, and its zeros.
+    Spare = "spare",
 }
 
 /// A point that a scenario names.

@@ -312,13 +312,13 @@ fn tell(world: &World, fault: &ScriptedFault) {
 /// What is done to a disk, a link or a store, in the midst of what happens.
 fn at_once(world: &World, fault: &ScriptedFault) {
     let Some(node) = fault.node else { return };
-    if let (Node::Participant(number), Some(directions)) = (node, directions(fault.action)) {
+    if let Some(directions) = directions(fault.action) {
         let mut wires = world
             .wires
             .lock()
             .expect("nothing panics while it holds this lock");
         for direction in directions {
-            wires.cut(number, *direction, fault.duration());
+            wires.cut(node, *direction, fault.duration());
         }
     }
     if let (Node::Coordinator(number), Some(by_ms)) = (node, fault.by_ms) {

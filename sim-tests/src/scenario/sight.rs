@@ -43,6 +43,8 @@ fn see(world: &World, node: Node, observed: &Observed<'_>) {
     let mut matters = Vec::new();
     if name.starts_with("checkpoint-") {
         matters.push(Matter::Checkpoint);
+    } else if name == "spare.tmp" {
+        matters.push(Matter::Spare);
     } else if name.starts_with("segment-") {
         match frame(observed.offset, observed.bytes) {
             Some(frame) => {
