@@ -4,10 +4,15 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
+use handfast_proto::v1;
+use handfast_proto::v1::admin_client::AdminClient;
 use handfast_proto::v1::transactions_client::TransactionsClient;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tonic::transport::Channel;
+
+/// The size of a segment of its log. Small ones make a start quick.
+pub const SEGMENT_BYTES: u64 = 1 << 20;
 
 /// A running coordinator.
 pub struct Coordinator {
@@ -71,12 +76,15 @@ impl Coordinator {
     /// The same with these variables in its environment.
     pub fn start_with(data: &Path, variables: &[(&str, &str)]) -> Coordinator {
         let mut command = handfast(&serve_arguments(data));
-        // Small segments make a start quick.
-        command
-            .env("HANDFAST_LOG__SEGMENT_BYTES", "1048576")
-            .env("HANDFAST_LOG__BUFFER_BYTES", "524288");
         command.envs(variables.iter().copied());
+        Coordinator::run(command)
+    }
+
+    /// The same of any command that serves.
+    pub fn run(mut command: Command) -> Coordinator {
         let mut child = command
+            .env("HANDFAST_LOG__SEGMENT_BYTES", SEGMENT_BYTES.to_string())
+            .env("HANDFAST_LOG__BUFFER_BYTES", "524288")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -124,6 +132,22 @@ impl Coordinator {
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// The most memory that it has held at a time so far.
+    pub fn peak_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = line.unwrap().trim().strip_suffix(" kB").unwrap();
+        kibibytes.parse::<u64>().unwrap() << 10
+    }
+
+    /// How many transactions live in it, by its own word.
+    pub async fn live(&self) -> u64 {
+        let address = format!("http://{}", self.address);
+        let mut client = AdminClient::connect(address).await.unwrap();
+        let status = client.status(v1::StatusRequest {}).await.unwrap().into_inner();
+        status.table.unwrap().live
     }
 
     /// A client of it.

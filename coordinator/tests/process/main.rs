@@ -11,6 +11,7 @@ mod conformance;
 mod coordinator;
 mod crashes;
 mod index;
+mod many;
 mod participant;
 mod requests;
 mod sessions;

@@ -17,6 +17,9 @@ use crate::soon;
 /// A frame goes out at least this often.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
+/// Lines of a scan in one frame.
+const LINES_PER_FRAME: usize = 10_000;
+
 /// One session, frame by frame.
 pub struct Session {
     requests: mpsc::Sender<v1::SessionRequest>,
@@ -104,6 +107,19 @@ pub enum State {
     Aborted,
 }
 
+/// How a session of a store serves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Manner {
+    /// Everything, and at once.
+    Whole,
+    /// As a disk allows: with each sync it carries out so many decisions as [`DECISIONS_PER_SYNC`].
+    Synced,
+}
+
+/// What a store with a disk carries out with one sync, and how long that takes: a fast one.
+const DECISIONS_PER_SYNC: usize = 1000;
+const SYNC: Duration = Duration::from_millis(10);
+
 /// Transaction and branch.
 pub type Branch = (Bytes, u32);
 
@@ -124,12 +140,31 @@ impl Store {
         }
     }
 
+    /// A store that has promised these branches, and has been away since.
+    pub fn promised(resource: &str, number: u8, branches: impl Iterator<Item = Branch>) -> Store {
+        let store = Store::new(resource, number);
+        let promised = branches.map(|branch| (branch, State::Prepared));
+        store.branches.lock().unwrap().extend(promised);
+        store
+    }
+
     pub fn branches(&self) -> BTreeMap<Branch, State> {
         self.branches.lock().unwrap().clone()
     }
 
+    /// How many branches are in this state.
+    pub fn count(&self, state: State) -> usize {
+        let branches = self.branches.lock().unwrap();
+        branches.values().filter(|is| **is == state).count()
+    }
+
     /// Dials in and serves until the session ends. Returns once it is welcomed.
     pub async fn serve(&self, address: &str) -> JoinHandle<()> {
+        self.serve_as(address, Manner::Whole).await
+    }
+
+    /// The same, in another manner.
+    pub async fn serve_as(&self, address: &str, manner: Manner) -> JoinHandle<()> {
         let first = v1::SessionRequest {
             hello: Some(hello(&self.resource, self.number)),
             ..v1::SessionRequest::default()
@@ -137,16 +172,23 @@ impl Store {
         let mut session = Session::open(address, first).await;
         let frame = session.next().await.unwrap();
         let welcome = frame.welcome.clone().expect("a welcome");
-        let scan = v1::SessionRequest {
-            in_doubt: self.in_doubt(&welcome.log_id),
+        let lines = self.in_doubt(&welcome.log_id);
+        for lines in lines.chunks(LINES_PER_FRAME) {
+            let scan = v1::SessionRequest {
+                in_doubt: lines.to_vec(),
+                ..v1::SessionRequest::default()
+            };
+            session.send(scan).await;
+        }
+        let scanned = v1::SessionRequest {
             scan_complete: true,
             ..v1::SessionRequest::default()
         };
-        session.send(scan).await;
+        session.send(scanned).await;
         // Open decisions may come along with the welcome.
         session.send(self.answer(frame)).await;
         let store = self.clone();
-        tokio::spawn(async move { while store.step(&mut session).await {} })
+        tokio::spawn(async move { while store.step(&mut session, manner).await {} })
     }
 
     fn in_doubt(&self, log_id: &Bytes) -> Vec<v1::InDoubt> {
@@ -163,16 +205,40 @@ impl Store {
         prepared.map(line).collect()
     }
 
-    async fn step(&self, session: &mut Session) -> bool {
+    async fn step(&self, session: &mut Session, manner: Manner) -> bool {
         let answer = tokio::select! {
             biased;
             frame = session.next() => match frame {
+                Ok(frame) if manner == Manner::Synced => return self.sync(session, frame).await,
                 Ok(frame) => self.answer(frame),
                 Err(_) => return false,
             },
             () = tokio::time::sleep(HEARTBEAT) => v1::SessionRequest::default(),
         };
         session.requests.send(answer).await.is_ok()
+    }
+
+    /// Votes, and then carries out what is decided, sync by sync.
+    async fn sync(&self, session: &Session, mut frame: v1::SessionResponse) -> bool {
+        let decisions = std::mem::take(&mut frame.decisions);
+        let mut open = session
+            .requests
+            .send(self.answer(frame))
+            .await
+            .is_ok();
+        for decisions in decisions.chunks(DECISIONS_PER_SYNC) {
+            tokio::time::sleep(SYNC).await;
+            let frame = v1::SessionResponse {
+                decisions: decisions.to_vec(),
+                ..v1::SessionResponse::default()
+            };
+            open &= session
+                .requests
+                .send(self.answer(frame))
+                .await
+                .is_ok();
+        }
+        open
     }
 
     /// Votes for everything that is to be prepared, and does what is decided.

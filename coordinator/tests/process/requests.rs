@@ -28,11 +28,14 @@ pub fn unkeyed(resources: &[&str]) -> v1::ExecuteRequest {
 
 /// When every key of these tests expires. A key is its text and its expiry, so a test that asks again must ask with the same:
 /// looked up once, and not at each call, where a moment could have passed between two of them.
-static KEYS_EXPIRE_AT_MS: LazyLock<u64> = LazyLock::new(|| {
+static KEYS_EXPIRE_AT_MS: LazyLock<u64> = LazyLock::new(|| now_ms() + 3600 * 1000);
+
+/// Unix time in milliseconds, by the clock that the coordinator looks at too.
+pub fn now_ms() -> u64 {
     #[allow(clippy::disallowed_methods)] // the real world's clock is what the coordinator compares with
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    (now + 3600) * 1000
-});
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    since.as_millis().try_into().unwrap()
+}
 
 /// The same under a key that expires in an hour.
 pub fn keyed(key: &str, resources: &[&str]) -> v1::ExecuteRequest {
