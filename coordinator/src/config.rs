@@ -181,6 +181,7 @@ limits! {
     retry_hint_ms: u64,
     redelivery_step: usize,
     held_branches: usize,
+    overdue_after_ms: u64,
 }
 
 /// What the command line sets.
@@ -190,6 +191,8 @@ pub struct Flags {
     pub listen: Option<SocketAddr>,
     /// `--log-format`
     pub log_format: Option<LogFormat>,
+    /// `--overdue-after-ms`
+    pub overdue_after_ms: Option<u64>,
 }
 
 impl Settings {
@@ -231,6 +234,9 @@ impl Settings {
         if let Some(format) = flags.log_format {
             settings.logging.format = format;
         }
+        if let Some(after_ms) = flags.overdue_after_ms {
+            settings.limits.overdue_after_ms = after_ms;
+        }
         settings.check()?;
         Ok(settings)
     }
@@ -248,6 +254,7 @@ impl Settings {
             ("server.session_backlog", self.server.session_backlog as u64),
             ("limits.transactions", self.limits.transactions as u64),
             ("limits.resources", self.limits.resources as u64),
+            ("limits.overdue_after_ms", self.limits.overdue_after_ms),
             ("log.checkpoint_bytes", self.log.checkpoint_bytes),
         ];
         if let Some((name, _)) = positive.into_iter().find(|(_, value)| *value == 0) {

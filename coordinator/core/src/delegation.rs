@@ -22,7 +22,7 @@ use crate::branch::{BranchEvent, BranchState, Step};
 use crate::coordinator::Coordinator;
 use crate::delivery::spread;
 use crate::resources::ResourceIndex;
-use crate::transaction::State;
+use crate::transaction::{OwedSince, State};
 use crate::{
     AbortReason, BranchRecord, Decision, DecisionRecord, Effect, FinishedTransaction, Lsn, Message, Moment,
     Outcome, Record, Rejection, Reply, SessionId,
@@ -72,6 +72,7 @@ impl Coordinator {
             return;
         };
         *doubt = Some(reason);
+        entry.owed_since = OwedSince::at(self.now);
         for branch in &mut entry.branches {
             if let Step::To(next) = branch.state.on(BranchEvent::Doubt) {
                 branch.state = next;

@@ -47,6 +47,7 @@ mod inquiry;
 mod keys;
 mod limits;
 mod mint;
+pub mod overdue;
 mod record;
 mod recovery;
 mod resources;
@@ -76,6 +77,7 @@ pub use record::{
 
 pub use recovery::{Identity, Recovery, RecoveryError};
 
+pub use overdue::{Alarm, Overdue, OverdueWatch};
 pub use view::BranchStateView;
 
 /// A point on the monotonic clock of this process, in milliseconds since it started.

@@ -42,6 +42,8 @@ pub struct Limits {
     pub redelivery_step: usize,
     /// Lines of scans that are kept for the operator because no decision can be given.
     pub held_branches: usize,
+    /// How long a resource may owe an acknowledgement, or the answer how a delegated branch came out, before an alarm is raised.
+    pub overdue_after_ms: u64,
 }
 
 impl Limits {
@@ -75,6 +77,7 @@ impl Default for Limits {
             retry_hint_ms: 100,
             redelivery_step: 4096,
             held_branches: 10_000,
+            overdue_after_ms: 5 * 60 * 1000,
         }
     }
 }

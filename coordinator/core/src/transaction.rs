@@ -15,6 +15,9 @@
 //!
 //! There is no way from Committing to Aborting: a decision that was handed to the log is never taken back.
 
+use std::hash::{Hash, Hasher};
+use std::num::NonZeroU32;
+
 use handfast_ids::BranchId;
 
 use crate::branch::Branch;
@@ -35,6 +38,42 @@ pub(crate) struct Transaction {
     pub timer: Option<Moment>,
     /// Whether the log has a record of it, so that its end must be logged too.
     pub logged: bool,
+    /// Since when its branches owe an answer: the decision's acknowledgement, or how what was delegated came out.
+    pub owed_since: OwedSince,
+}
+
+/// Since when somebody owes an answer, in tenths of a second of this process; nothing for what an earlier process decided.
+///
+/// It is told, and nothing depends on it: what differs in it alone is the same state. Next to a flag it takes no room.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OwedSince(Option<NonZeroU32>);
+
+impl OwedSince {
+    /// From this moment on. Rounded up, so that nobody is said to owe for longer than it did.
+    pub fn at(now: Moment) -> Self {
+        let tenths = u32::try_from(now.0.div_ceil(TENTH_MS)).unwrap_or(u32::MAX);
+        OwedSince(NonZeroU32::new(tenths.max(1)))
+    }
+
+    /// Milliseconds from then until `now`. `None` if this process does not know.
+    pub fn ms_until(self, now: Moment) -> Option<u64> {
+        let since = self.0?.get();
+        Some(now.0.saturating_sub(u64::from(since) * TENTH_MS))
+    }
+}
+
+const TENTH_MS: u64 = 100;
+
+impl PartialEq for OwedSince {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for OwedSince {}
+
+impl Hash for OwedSince {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 /// Where a transaction stands.
@@ -112,6 +151,7 @@ impl Transaction {
             deviations: Vec::new(),
             timer: None,
             logged: false,
+            owed_since: OwedSince::default(),
         }
     }
 

@@ -4,7 +4,7 @@ use handfast_ids::{BranchId, TransactionId};
 
 use crate::branch::{BranchEvent, BranchState, Stay, Step, VoteEvent};
 use crate::coordinator::Coordinator;
-use crate::transaction::{State, Transaction, Waiter};
+use crate::transaction::{OwedSince, State, Transaction, Waiter};
 use crate::{
     AbortReason, Decision, DecisionRecord, Effect, ExpectedBranch, InDoubtLine, InDoubtPhase, Lsn, Message,
     Moment, Outcome, Record, Refusal, Reply, SessionId, Vote, Wait,
@@ -302,6 +302,7 @@ impl Coordinator {
             }
         }
         entry.state = state(unacked);
+        entry.owed_since = OwedSince::at(self.now);
         self.operation_bytes -= std::mem::take(&mut entry.operation_bytes);
         let told_after = entry.state.told_after();
         let outcome = entry.outcome().expect("it has just been decided");

@@ -37,6 +37,9 @@ pub struct Serve {
     /// How lines of the log look
     #[arg(long, value_enum)]
     log_format: Option<LogFormat>,
+    /// Raise an alarm once a participant owes an acknowledgement for this long [default: 300000]
+    #[arg(long, value_name = "MILLISECONDS")]
+    overdue_after_ms: Option<u64>,
     /// A test aid: delays each sync of the log, as a slow disk does
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 0, hide = true)]
     sync_delay_ms: u64,
@@ -47,6 +50,7 @@ impl Serve {
         let flags = Flags {
             listen: self.listen,
             log_format: self.log_format,
+            overdue_after_ms: self.overdue_after_ms,
         };
         let settings = Settings::load(self.config.as_deref(), &flags)?;
         start_logging(&settings.logging)?;

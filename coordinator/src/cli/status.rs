@@ -73,12 +73,32 @@ fn print_text(status: &v1::StatusResponse) -> Result<(), Error> {
             resource.resource.clone(),
             resource.sessions.to_string(),
             resource.unfinished_branches.to_string(),
+            overdue(resource),
             resource.store_id.clone(),
             resource.generation.to_string(),
         ]
     });
-    let header = ["RESOURCE", "SESSIONS", "UNFINISHED", "STORE", "GENERATION"];
+    let header = [
+        "RESOURCE",
+        "SESSIONS",
+        "UNFINISHED",
+        "OVERDUE",
+        "STORE",
+        "GENERATION",
+    ];
     print_table(&header, rows.collect(), "No participant has dialed in yet.")
+}
+
+/// How many transactions it owes for too long, and the one that is owed for longest.
+fn overdue(resource: &v1::ResourceStatus) -> String {
+    match resource.overdue_transactions {
+        0 => "0".to_owned(),
+        count => format!(
+            "{count}, {} for {}",
+            resource.oldest_overdue_transaction_id,
+            duration(resource.oldest_overdue_ms)
+        ),
+    }
 }
 
 fn as_json(status: &v1::StatusResponse) -> serde_json::Value {
@@ -91,6 +111,10 @@ fn as_json(status: &v1::StatusResponse) -> serde_json::Value {
             "generation": resource.generation,
             "sessions": resource.sessions,
             "unfinished_branches": resource.unfinished_branches,
+            "overdue_transactions": resource.overdue_transactions,
+            "oldest_overdue_transaction_id": (!resource.oldest_overdue_transaction_id.is_empty())
+                .then_some(&resource.oldest_overdue_transaction_id),
+            "oldest_overdue_ms": resource.oldest_overdue_ms,
         })
     });
     json!({

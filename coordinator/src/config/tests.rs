@@ -27,7 +27,7 @@ fn flags_beat_the_environment_which_beats_the_file() {
     ]);
     let flags = Flags {
         listen: Some("127.0.0.1:3".parse().unwrap()),
-        log_format: None,
+        ..Flags::default()
     };
     let settings = Settings::from_sources(Some(file.path()), environment, &flags).unwrap();
     assert_eq!(settings.server.listen.port(), 3);

@@ -1,14 +1,16 @@
 //! What comes in from the servers: calls, sessions, questions. Bounded in number and in bytes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use handfast_core::view::{InDoubtView, StatusView, TransactionView};
 use handfast_core::{
-    Call, Event, ExecuteRequest, ExpectedBranch, FinishedTransaction, Reply, SessionHello, SessionId, Wait,
+    Call, Event, ExecuteRequest, ExpectedBranch, FinishedTransaction, Overdue, Reply, SessionHello,
+    SessionId, Wait,
 };
-use handfast_ids::{IdempotencyKey, TransactionId};
+use handfast_ids::{IdempotencyKey, ResourceName, TransactionId};
 use handfast_proto::status::{Failure, Reason};
 use handfast_wal::Counters;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -177,6 +179,8 @@ pub struct Found {
 pub struct ServiceStatus {
     /// As the core tells it.
     pub core: StatusView,
+    /// What is owed for too long, by the last survey; resources that owe nothing so are not here.
+    pub overdue: BTreeMap<ResourceName, Overdue>,
     /// What the log has written.
     pub log: Counters,
     /// Milliseconds since the process took up the log.

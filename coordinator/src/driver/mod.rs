@@ -9,6 +9,7 @@
 //! A turn takes whatever has gathered, runs all of it through the core, and then writes one batch, one frame to each
 //! session and the replies. What must never live here: a protocol decision, a task or a lock for a transaction.
 
+mod alarms;
 mod calls;
 mod checkpoints;
 pub mod codec;
@@ -23,7 +24,8 @@ mod recover;
 mod streams;
 
 use handfast_core::{
-    CloseReason, Coordinator, Effect, Event, ExecuteRequest, LogSpace, Lsn, Moment, Record, SessionId,
+    CloseReason, Coordinator, Effect, Event, ExecuteRequest, LogSpace, Lsn, Moment, OverdueWatch, Record,
+    SessionId,
 };
 use handfast_proto::status::{Failure, Reason};
 use handfast_proto::v1;
@@ -63,6 +65,7 @@ pub struct Driver<D: Disk, I: Index> {
     clock: Clock,
     alarm: Alarm,
     core: Coordinator,
+    overdue: OverdueWatch,
     journal: Journal<D>,
     index: I,
     gate: Gate,
@@ -361,6 +364,7 @@ impl<D: Disk, I: Index> Driver<D, I> {
         self.outbox.heartbeat(now);
         self.index.flush(self.journal.durable());
         self.begin_checkpoint();
+        self.raise_alarms(now);
         Ok(())
     }
 

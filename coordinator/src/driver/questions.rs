@@ -24,6 +24,11 @@ impl<D: Disk, I: Index> Driver<D, I> {
             Question::Status(answer) => {
                 let status = ServiceStatus {
                     core: self.core.status(),
+                    overdue: self
+                        .overdue
+                        .overdue(now)
+                        .map(|(name, overdue)| (name.clone(), overdue))
+                        .collect(),
                     log: self.journal.counters(),
                     uptime_ms: now.0,
                 };

@@ -1,7 +1,8 @@
 //! Taking up a log: read it, fold it, begin a new epoch, and only then let anybody in.
 
 use handfast_core::{
-    Coordinator, Event, Identity, LogSpace, Lsn, Moment, Record, Recovery, RecoveryError, ReplayedRecord,
+    Coordinator, Event, Identity, LogSpace, Lsn, Moment, OverdueWatch, Record, Recovery, RecoveryError,
+    ReplayedRecord,
 };
 use handfast_ids::{LogId, Partition};
 use handfast_proto::v1;
@@ -74,6 +75,7 @@ pub async fn recover<D: Disk, I: Index>(
         clock,
         alarm: Alarm::new(),
         core,
+        overdue: OverdueWatch::new(now, &settings.limits.core()),
         journal,
         index,
         gate: Gate::default(),

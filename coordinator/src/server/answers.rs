@@ -1,10 +1,12 @@
 //! Views and outcomes of the core as messages of the wire.
 
 use handfast_core::view::{
-    BranchStateView, BranchView, InDoubtState, InDoubtView, StateView, StatusView, TransactionView,
+    BranchStateView, BranchView, InDoubtState, InDoubtView, ResourceView, StateView, StatusView,
+    TransactionView,
 };
 use handfast_core::{
-    AbortReason, AnswerKind, BranchRecord, Deviation, DeviationKind, FinishedTransaction, Outcome, Reply,
+    AbortReason, AnswerKind, BranchRecord, Deviation, DeviationKind, FinishedTransaction, Outcome, Overdue,
+    Reply,
 };
 use handfast_ids::TransactionId;
 use handfast_proto::status::{Failure, Reason};
@@ -91,7 +93,12 @@ pub fn of_view(view: TransactionView) -> Result<v1::Transaction, Failure> {
 
 /// How the coordinator is.
 pub fn status(status: ServiceStatus) -> v1::StatusResponse {
-    let ServiceStatus { core, log, uptime_ms } = status;
+    let ServiceStatus {
+        core,
+        overdue,
+        log,
+        uptime_ms,
+    } = status;
     let StatusView { table, resources, .. } = &core;
     v1::StatusResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -122,14 +129,21 @@ pub fn status(status: ServiceStatus) -> v1::StatusResponse {
         }),
         resources: resources
             .iter()
-            .map(|resource| v1::ResourceStatus {
-                resource: resource.name.to_string(),
-                store_id: resource.store.to_string(),
-                generation: resource.generation.0,
-                sessions: u32::try_from(resource.sessions).unwrap_or(u32::MAX),
-                unfinished_branches: resource.unfinished_branches as u64,
-            })
+            .map(|resource| of_resource(resource, overdue.get(&resource.name)))
             .collect(),
+    }
+}
+
+fn of_resource(resource: &ResourceView, overdue: Option<&Overdue>) -> v1::ResourceStatus {
+    v1::ResourceStatus {
+        resource: resource.name.to_string(),
+        store_id: resource.store.to_string(),
+        generation: resource.generation.0,
+        sessions: u32::try_from(resource.sessions).unwrap_or(u32::MAX),
+        unfinished_branches: resource.unfinished_branches as u64,
+        overdue_transactions: overdue.map_or(0, |overdue| overdue.transactions as u64),
+        oldest_overdue_transaction_id: overdue.map_or_else(String::new, |overdue| overdue.oldest.to_string()),
+        oldest_overdue_ms: overdue.map_or(0, |overdue| overdue.oldest_ms),
     }
 }
 

@@ -112,6 +112,8 @@ pub enum State {
 pub enum Manner {
     /// Everything, and at once.
     Whole,
+    /// It takes no notice of decisions: it is lost after its votes.
+    VotesOnly,
     /// As a disk allows: with each sync it carries out so many decisions as [`DECISIONS_PER_SYNC`].
     Synced,
 }
@@ -186,7 +188,7 @@ impl Store {
         };
         session.send(scanned).await;
         // Open decisions may come along with the welcome.
-        session.send(self.answer(frame)).await;
+        session.send(self.answer(frame, manner)).await;
         let store = self.clone();
         tokio::spawn(async move { while store.step(&mut session, manner).await {} })
     }
@@ -210,7 +212,7 @@ impl Store {
             biased;
             frame = session.next() => match frame {
                 Ok(frame) if manner == Manner::Synced => return self.sync(session, frame).await,
-                Ok(frame) => self.answer(frame),
+                Ok(frame) => self.answer(frame, manner),
                 Err(_) => return false,
             },
             () = tokio::time::sleep(HEARTBEAT) => v1::SessionRequest::default(),
@@ -223,7 +225,7 @@ impl Store {
         let decisions = std::mem::take(&mut frame.decisions);
         let mut open = session
             .requests
-            .send(self.answer(frame))
+            .send(self.answer(frame, Manner::Whole))
             .await
             .is_ok();
         for decisions in decisions.chunks(DECISIONS_PER_SYNC) {
@@ -234,7 +236,7 @@ impl Store {
             };
             open &= session
                 .requests
-                .send(self.answer(frame))
+                .send(self.answer(frame, Manner::Whole))
                 .await
                 .is_ok();
         }
@@ -242,8 +244,11 @@ impl Store {
     }
 
     /// Votes for everything that is to be prepared, and does what is decided.
-    fn answer(&self, frame: v1::SessionResponse) -> v1::SessionRequest {
+    fn answer(&self, mut frame: v1::SessionResponse, manner: Manner) -> v1::SessionRequest {
         let mut answer = v1::SessionRequest::default();
+        if manner == Manner::VotesOnly {
+            frame.decisions.clear();
+        }
         for prepare in frame.prepares {
             self.enter(&prepare.transaction_id, prepare.branch, State::Prepared);
             answer.votes.push(v1::Vote {

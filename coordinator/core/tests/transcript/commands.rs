@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use handfast_core::{
     Ack, AckKind, Decision, EnlistmentId, Event, ExecuteRequest, ExpectedBranch, InDoubtLine, InDoubtPhase,
-    KeyClaim, Limits, LogSpace, Lsn, OperationRequest, RequestDigest, Seen, SessionHello, Vote, Wait,
+    KeyClaim, Limits, LogSpace, Lsn, OperationRequest, OverdueWatch, RequestDigest, Seen, SessionHello, Vote,
+    Wait,
 };
 use handfast_ids::{BranchId, Epoch, Generation, IdempotencyKey, InstanceId, LogId, ResourceName, StoreId};
 
@@ -18,18 +19,27 @@ use crate::world::{Happened, IDENTITY, WALL_MS, World};
 pub struct Stage {
     world: World,
     names: Names,
+    limits: Limits,
+    watch: OverdueWatch,
 }
 
 impl Default for Stage {
     fn default() -> Self {
-        Stage {
-            world: World::new(Limits::default()),
-            names: Names::default(),
-        }
+        Stage::of(Limits::default())
     }
 }
 
 impl Stage {
+    fn of(limits: Limits) -> Self {
+        let world = World::new(limits.clone());
+        Stage {
+            watch: OverdueWatch::new(world.now(), &limits),
+            world,
+            names: Names::default(),
+            limits,
+        }
+    }
+
     pub fn violations(&mut self) -> Vec<String> {
         let violations = std::mem::take(&mut self.world.oracle.violations);
         violations
@@ -47,6 +57,7 @@ impl Stage {
                 return Ok(Vec::new());
             }
             "view" | "status" | "in-doubt-list" | "live" => return self.look(command),
+            "alarms" => return self.alarms(),
             "durable" => {
                 let lsn = command
                     .words_from(0)
@@ -63,6 +74,7 @@ impl Stage {
                     Some(text) => milliseconds(text)? as i64,
                     None => 0,
                 };
+                self.watch = OverdueWatch::new(self.world.now(), &self.limits);
                 self.world.restart(clock_ms)
             }
             _ => {
@@ -92,14 +104,27 @@ impl Stage {
                 "waiters" => limits.waiters_per_transaction = value as usize,
                 "keys" => limits.keys = value as usize,
                 "history" => limits.history = value as usize,
+                "overdue-after-ms" => limits.overdue_after_ms = value,
                 "redelivery-step" => limits.redelivery_step = value as usize,
                 "operation-bytes-of-a-resource" => limits.operation_bytes_per_resource = value as usize,
                 "live-operation-bytes" => limits.live_operation_bytes = value as usize,
                 _ => return Err(format!("there is no limit {name}")),
             }
         }
-        self.world = World::new(limits);
+        *self = Stage::of(limits);
         Ok(Vec::new())
+    }
+
+    /// What an operator hears at this moment.
+    fn alarms(&mut self) -> Result<Vec<String>, String> {
+        let core = self.world.core().ok_or("the process is dead")?;
+        let alarms = self.watch.look(self.world.now(), core);
+        let lines: Vec<String> = alarms.iter().map(|alarm| self.names.alarm(alarm)).collect();
+        Ok(if lines.is_empty() {
+            vec!["(nothing)".to_owned()]
+        } else {
+            lines
+        })
     }
 
     fn crash(&mut self, command: &Command) -> Result<Vec<Happened>, String> {

@@ -2,8 +2,8 @@
 
 use handfast_core::view::{InDoubtState, InDoubtView, StateView, StatusView, TransactionView};
 use handfast_core::{
-    AbortReason, AnswerKind, BranchRecord, CloseReason, Decision, DecisionRecord, Deviation, DeviationKind,
-    Effect, KeyRecord, Message, Outcome, Record, Rejection, Reply, StopReason,
+    AbortReason, Alarm, AnswerKind, BranchRecord, CloseReason, Decision, DecisionRecord, Deviation,
+    DeviationKind, Effect, KeyRecord, Message, Outcome, Record, Rejection, Reply, StopReason,
 };
 
 use super::names::Names;
@@ -286,6 +286,25 @@ impl Names {
             self.of(view.transaction),
             branches.join(", ")
         )
+    }
+
+    pub fn alarm(&mut self, alarm: &Alarm) -> String {
+        match alarm {
+            Alarm::Raised {
+                resource,
+                connected,
+                overdue,
+                repeats,
+            } => {
+                let connected = if *connected { "" } else { " (down)" };
+                let (oldest, count) = (self.of(overdue.oldest), overdue.transactions);
+                let ms = overdue.oldest_ms;
+                format!("alarm {repeats}: {resource}{connected} owes {count}, the oldest {oldest} for {ms}ms")
+            }
+            Alarm::Over { resource, lasted_ms } => {
+                format!("alarm over: {resource} after {lasted_ms}ms")
+            }
+        }
     }
 
     pub fn in_doubt(&mut self, view: &InDoubtView) -> String {

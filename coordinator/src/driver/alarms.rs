@@ -1,0 +1,41 @@
+//! What an operator must hear of without asking. The core says what; here it becomes a line of the log.
+
+use handfast_core::{Alarm, Moment};
+use handfast_wal::Disk;
+
+use super::Driver;
+use crate::index::Index;
+
+impl<D: Disk, I: Index> Driver<D, I> {
+    /// Looks for what is owed for too long, a bounded step at a time.
+    pub(super) fn raise_alarms(&mut self, now: Moment) {
+        for alarm in self.overdue.look(now, &self.core) {
+            tell(&alarm);
+        }
+    }
+}
+
+fn tell(alarm: &Alarm) {
+    match alarm {
+        Alarm::Raised {
+            resource,
+            connected,
+            overdue,
+            repeats,
+        } => tracing::error!(
+            %resource,
+            connected,
+            overdue = overdue.transactions,
+            oldest = %overdue.oldest,
+            oldest_ms = overdue.oldest_ms,
+            repeats,
+            "a participant owes acknowledgements for too long; its transactions stay as they are until it gives them. Bring it back, \
+             or look why it hangs: `handfast tx in-doubt` lists them"
+        ),
+        Alarm::Over { resource, lasted_ms } => tracing::warn!(
+            %resource,
+            lasted_ms,
+            "the alarm is over: the participant owes no acknowledgement for too long any more"
+        ),
+    }
+}
