@@ -4,13 +4,14 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use config::{Environment, File, FileFormat};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind};
+use crate::operators::{OperatorToken, Operators};
 
 /// What environment variables that set something begin with; section and key are separated by two underscores.
 pub const ENVIRONMENT_PREFIX: &str = "HANDFAST";
@@ -59,6 +60,12 @@ pub struct Server {
     pub session_backlog: usize,
     /// How long a shutdown waits for decided transactions to be delivered.
     pub drain_timeout_ms: u64,
+    /// The file with the token that operators' calls must carry; without it they are open to whoever reaches the port. It is
+    /// read at the start.
+    pub operator_token_file: Option<PathBuf>,
+    /// Whom that token lets in.
+    #[serde(skip)]
+    pub operators: Operators,
 }
 
 impl Default for Server {
@@ -77,6 +84,8 @@ impl Default for Server {
             streams: 10_000,
             session_backlog: 1_000_000,
             drain_timeout_ms: 10_000,
+            operator_token_file: None,
+            operators: Operators::default(),
         }
     }
 }
@@ -193,6 +202,8 @@ pub struct Flags {
     pub log_format: Option<LogFormat>,
     /// `--overdue-after-ms`
     pub overdue_after_ms: Option<u64>,
+    /// `--operator-token-file`
+    pub operator_token_file: Option<PathBuf>,
 }
 
 impl Settings {
@@ -237,7 +248,13 @@ impl Settings {
         if let Some(after_ms) = flags.overdue_after_ms {
             settings.limits.overdue_after_ms = after_ms;
         }
+        if let Some(file) = &flags.operator_token_file {
+            settings.server.operator_token_file = Some(file.clone());
+        }
         settings.check()?;
+        if let Some(file) = &settings.server.operator_token_file {
+            settings.server.operators = Operators::with(&OperatorToken::read(file)?);
+        }
         Ok(settings)
     }
 

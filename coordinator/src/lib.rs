@@ -14,6 +14,7 @@ pub mod driver;
 pub mod error;
 pub mod failpoint;
 pub mod index;
+pub mod operators;
 pub mod runtime;
 pub mod server;
 pub mod service;

@@ -113,6 +113,8 @@ reasons! {
     ProtocolVersion = "PROTOCOL_VERSION", FailedPrecondition, Operator;
     /// A frame broke the rules of the session.
     ProtocolViolation = "PROTOCOL_VIOLATION", InvalidArgument, Operator;
+    /// A call of operators came without their token.
+    Unauthenticated = "UNAUTHENTICATED", Unauthenticated, FixRequest;
     /// Nothing was heard of the peer for too long.
     SilentPeer = "SILENT_PEER", Unavailable, Retry;
 }

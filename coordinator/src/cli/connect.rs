@@ -1,16 +1,18 @@
 //! How the subcommands that look at a running coordinator reach it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use handfast_proto::status::Failure;
+use handfast_proto::status::{Failure, Reason};
 use handfast_proto::v1::admin_client::AdminClient;
 use handfast_proto::v1::transactions_client::TransactionsClient;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 
 use super::output::Output;
 use crate::error::{Error, Kind};
+use crate::operators::OperatorToken;
 
 /// Which coordinator, and how to print.
 #[derive(Debug, Args)]
@@ -24,9 +26,35 @@ pub struct Connect {
         global = true
     )]
     address: String,
+    #[command(flatten)]
+    pub operator: Operator,
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Output::Table, global = true)]
     pub output: Output,
+}
+
+/// As whom to call what operators call.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Operator {
+    /// The file with the token that the coordinator asks of operators, if it does
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "HANDFAST_OPERATOR_TOKEN_FILE",
+        global = true
+    )]
+    operator_token_file: Option<PathBuf>,
+}
+
+impl Operator {
+    /// A request of an operator.
+    pub fn request<T>(&self, message: T) -> Result<Request<T>, Error> {
+        let mut request = Request::new(message);
+        if let Some(file) = &self.operator_token_file {
+            OperatorToken::read(file)?.sign(&mut request);
+        }
+        Ok(request)
+    }
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -89,6 +117,12 @@ fn unreachable(address: &str, error: &dyn std::error::Error) -> Error {
 /// A call that failed: the coordinator's own words, or the transport's.
 pub fn call_failed(status: Status) -> Error {
     match Failure::from_status(&status) {
+        Some(failure) if failure.reason == Reason::Unauthenticated => {
+            let message = format!(
+                "{failure}. Give its path with --operator-token-file FILE, or in HANDFAST_OPERATOR_TOKEN_FILE"
+            );
+            Error::new(Kind::Refused, message)
+        }
         Some(failure) => Error::new(Kind::Refused, failure.to_string()),
         None if matches!(
             status.code(),

@@ -13,6 +13,7 @@ use super::{directory_error, index_directory, init, log_directory};
 use crate::config::{Flags, LogFormat, Logging, Settings};
 use crate::error::{Error, Kind};
 use crate::index::SledIndex;
+use crate::operators::Operators;
 use crate::runtime::Listener;
 use crate::{failpoint, service};
 
@@ -40,6 +41,9 @@ pub struct Serve {
     /// Raise an alarm once a participant owes an acknowledgement for this long [default: 300000]
     #[arg(long, value_name = "MILLISECONDS")]
     overdue_after_ms: Option<u64>,
+    /// Take operators' calls (status, tx in-doubt) only with the token in this file, which nobody but its owner may read
+    #[arg(long, value_name = "FILE")]
+    operator_token_file: Option<PathBuf>,
     /// A test aid: delays each sync of the log, as a slow disk does
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 0, hide = true)]
     sync_delay_ms: u64,
@@ -51,6 +55,7 @@ impl Serve {
             listen: self.listen,
             log_format: self.log_format,
             overdue_after_ms: self.overdue_after_ms,
+            operator_token_file: self.operator_token_file.clone(),
         };
         let settings = Settings::load(self.config.as_deref(), &flags)?;
         start_logging(&settings.logging)?;
@@ -62,6 +67,7 @@ impl Serve {
         let address = listener
             .local_addr()
             .map_err(|error| address_error(listen, &error))?;
+        warn_if_exposed(address, &settings.server.operators);
 
         let path = log_directory(&self.data_dir);
         let disk = self.disk(&path, &settings).await?;
@@ -131,6 +137,17 @@ fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
     let unfinished = path.with_extension("unfinished");
     std::fs::write(&unfinished, text)?;
     std::fs::rename(unfinished, path)
+}
+
+/// Whoever reaches the port may call what operators call, unless a token is asked for.
+fn warn_if_exposed(address: SocketAddr, operators: &Operators) {
+    if operators.are_everybody() && !address.ip().to_canonical().is_loopback() {
+        tracing::warn!(
+            %address,
+            "everybody who reaches this address can call what operators call: give --operator-token-file, or listen on a loopback \
+             address"
+        );
+    }
 }
 
 fn address_error(address: SocketAddr, error: &std::io::Error) -> Error {

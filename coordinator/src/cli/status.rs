@@ -19,7 +19,7 @@ impl Status {
     pub async fn run(self) -> Result<(), Error> {
         let mut client = self.connect.admin().await?;
         let status = client
-            .status(v1::StatusRequest {})
+            .status(self.connect.operator.request(v1::StatusRequest {})?)
             .await
             .map_err(call_failed)?
             .into_inner();

@@ -178,7 +178,7 @@ impl InDoubt {
                 page_token,
             };
             let page = client
-                .list_in_doubt(request)
+                .list_in_doubt(self.connect.operator.request(request)?)
                 .await
                 .map_err(call_failed)?
                 .into_inner();

@@ -9,6 +9,7 @@ use handfast_proto::v1::transactions_server::TransactionsServer;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tonic::Request;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
@@ -66,6 +67,8 @@ pub async fn serve(
     };
     let transactions = TransactionsServer::new(services.transactions);
     let participants = ParticipantsServer::new(services.participants);
+    let operators = services.operators;
+    let admin = AdminServer::with_interceptor(services.admin, move |call: Request<()>| operators.admit(call));
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
@@ -77,7 +80,7 @@ pub async fn serve(
         .add_service(reflection)
         .add_service(transactions.max_decoding_message_size(services.frame_bytes))
         .add_service(participants.max_decoding_message_size(services.frame_bytes))
-        .add_service(AdminServer::new(services.admin))
+        .add_service(admin)
         .serve_with_incoming_shutdown(TcpIncoming::from(listener.0).with_nodelay(Some(true)), stopped)
         .await
         .map_err(|error| error.to_string())

@@ -9,6 +9,7 @@ use handfast_proto::v1::admin_server::AdminServer;
 use handfast_proto::v1::participants_server::ParticipantsServer;
 use handfast_proto::v1::transactions_server::TransactionsServer;
 use tokio::sync::watch;
+use tonic::Request;
 use tonic::transport::Server;
 
 use super::{CoreStep, JoinHandle, Phase};
@@ -39,10 +40,12 @@ pub async fn serve(
     let stopped = async move {
         let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
     };
+    let operators = services.operators;
+    let admin = AdminServer::with_interceptor(services.admin, move |call: Request<()>| operators.admit(call));
     Server::builder()
         .add_service(TransactionsServer::new(services.transactions))
         .add_service(ParticipantsServer::new(services.participants))
-        .add_service(AdminServer::new(services.admin))
+        .add_service(admin)
         .serve_with_shutdown(listener.0, stopped)
         .await
         .map_err(|error| error.to_string())

@@ -19,6 +19,7 @@ pub use transactions::TransactionsService;
 
 use crate::config::Settings;
 use crate::driver::DriverHandle;
+use crate::operators::Operators;
 
 /// The services. The seam wraps them for its transport.
 pub struct Services {
@@ -28,6 +29,8 @@ pub struct Services {
     pub participants: ParticipantsService,
     /// What operators call.
     pub admin: AdminService,
+    /// Who may. The seam asks before it hands a call to the service, whatever is called.
+    pub operators: Operators,
     /// The longest frame or request that is taken.
     pub frame_bytes: usize,
 }
@@ -46,6 +49,7 @@ impl Services {
             transactions: TransactionsService::new(driver.clone(), settings.server.streams),
             participants: ParticipantsService::new(driver.clone(), settings.server.clone()),
             admin: AdminService::new(driver.clone()),
+            operators: settings.server.operators.clone(),
             frame_bytes: settings.server.frame_bytes,
         }
     }

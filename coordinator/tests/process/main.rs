@@ -12,6 +12,7 @@ mod coordinator;
 mod crashes;
 mod index;
 mod many;
+mod operators;
 mod overdue;
 mod participant;
 mod requests;

@@ -11,7 +11,7 @@ use tonic::transport::Channel;
 use super::children::Child;
 use super::flags::{Flags, PROCESSES};
 use super::{failed, machine, unusable};
-use crate::cli::connect::{self, call_failed};
+use crate::cli::connect::{self, Operator, call_failed};
 use crate::error::Error;
 use crate::runtime;
 
@@ -65,6 +65,7 @@ pub struct Deployment {
     bystanders: Vec<Child>,
     coordinator: Option<Child>,
     admin: AdminClient<Channel>,
+    operator: Operator,
     pub address: String,
     /// The participants' names.
     pub names: Vec<String>,
@@ -104,6 +105,7 @@ impl Deployment {
             bystanders: Vec::new(),
             coordinator,
             admin: connect::admin(&address).await?,
+            operator: flags.operator.clone(),
             address,
             names: (0..flags.participants).map(name).collect(),
             services: Vec::new(),
@@ -178,7 +180,7 @@ impl Deployment {
     pub async fn snapshot(&mut self) -> Result<Snapshot, Error> {
         let status = self
             .admin
-            .status(v1::StatusRequest {})
+            .status(self.operator.request(v1::StatusRequest {})?)
             .await
             .map_err(call_failed)?;
         let mut snapshot = Snapshot {

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::unusable;
+use crate::cli::connect::Operator;
 use crate::cli::output::Output;
 use crate::error::Error;
 
@@ -88,6 +89,8 @@ pub struct Flags {
     /// Also measure bare calls and streams at the same number of callers
     #[arg(long)]
     pub floor: bool,
+    #[command(flatten)]
+    pub operator: Operator,
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
