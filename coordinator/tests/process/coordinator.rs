@@ -105,6 +105,22 @@ impl Coordinator {
         }
     }
 
+    /// Waits for the end of a command that must not get as far as to serve.
+    pub async fn refused(mut command: Command) -> (Option<i32>, String) {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let refused = Coordinator {
+            child,
+            address: String::new(),
+            _stdout: stdout,
+        };
+        refused.ended().await
+    }
+
     /// Asks it to end.
     pub fn terminate(&self) {
         let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();

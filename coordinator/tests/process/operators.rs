@@ -12,7 +12,7 @@ use handfast_proto::v1::admin_client::AdminClient;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
-use crate::coordinator::{Coordinator, data_directory, handfast, run, serve_arguments, stderr, stdout};
+use crate::coordinator::{Coordinator, data_directory, handfast, serve_arguments, stderr, stdout};
 use crate::participant::Store;
 use crate::requests::{committed, unkeyed};
 
@@ -194,8 +194,8 @@ async fn the_command_line_sends_the_token_and_says_what_to_do_without() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 
-#[test]
-fn a_token_file_that_is_no_secret_ends_the_start() {
+#[tokio::test]
+async fn a_token_file_that_is_no_secret_ends_the_start() {
     let (temporary, data) = data_directory();
     let open = secret(temporary.path(), "open", TOKEN);
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o644);
@@ -207,13 +207,10 @@ fn a_token_file_that_is_no_secret_ends_the_start() {
         (temporary.path().join("missing"), "No such file"),
     ];
     for (file, words) in cases {
-        let arguments = [
-            &serve_arguments(&data)[..],
-            &["--operator-token-file", file.to_str().unwrap()],
-        ];
-        let output = run(&arguments.concat());
-        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-        let text = stderr(&output);
+        let mut command = handfast(&serve_arguments(&data));
+        command.arg("--operator-token-file").arg(&file);
+        let (code, text) = Coordinator::refused(command).await;
+        assert_eq!(code, Some(2), "{text}");
         assert!(
             text.contains(words) && text.contains(file.to_str().unwrap()),
             "{text}"
