@@ -2,15 +2,17 @@
 //! both branches, and the same clients, in the same run, against a floor: whatever a hand-written program would do that prepares
 //! and commits on both sides itself and keeps no log of it. That program loses or halves transactions in a crash; it says what
 //! the stores alone can do.
+#![allow(dead_code, reason = "each benchmark uses its part")]
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use handfast_participant::{Client, Outcome, Participant, Resource, Transaction};
+use handfast_participant::{Client, Outcome, Participant, Resource, Staged, Transaction};
 use handfast_servers::{ServerProcess, free_port};
 use rustix::process::Signal;
+use tokio::task::AbortHandle;
 
 /// Accounts on each side: so many that two clients seldom meet at one.
 pub const ACCOUNTS: u64 = 10_000;
@@ -22,6 +24,8 @@ const ROUNDS: usize = 5;
 const WARM_UP: Duration = Duration::from_secs(1);
 const MEASURED: Duration = Duration::from_secs(3);
 const READY_LIMIT: Duration = Duration::from_secs(30);
+/// What the two stores are called.
+const NAMES: [&str; 2] = ["left", "right"];
 
 /// `cargo test --benches` only wants to know that it builds.
 pub fn is_wanted() -> bool {
@@ -31,7 +35,8 @@ pub fn is_wanted() -> bool {
 /// A coordinator, with two participants of this process.
 pub struct Cluster {
     client: Client,
-    names: [String; 2],
+    address: String,
+    participants: Vec<AbortHandle>,
     _coordinator: ServerProcess,
     _data: tempfile::TempDir,
 }
@@ -39,6 +44,31 @@ pub struct Cluster {
 impl Cluster {
     /// Starts the coordinator and lets both stores take part.
     pub async fn start<R: Resource>(stores: [R; 2]) -> Self {
+        let mut cluster = Self::without_stores();
+        for (name, store) in NAMES.into_iter().zip(stores) {
+            let participant = Participant::builder(name, [cluster.address.clone()])
+                .unwrap()
+                .concurrency(CONCURRENCY, CONCURRENCY)
+                .resource(store);
+            let running = tokio::spawn(participant.run(std::future::pending()));
+            cluster.participants.push(running.abort_handle());
+        }
+        cluster
+    }
+
+    /// Starts the coordinator and lets both services take part, each with its journal in a directory.
+    pub async fn start_staged<S: Staged>(services: [(S, &Path); 2]) -> Self {
+        let mut cluster = Self::without_stores();
+        for (name, (service, journal)) in NAMES.into_iter().zip(services) {
+            let builder = Participant::builder(name, [cluster.address.clone()]).unwrap();
+            let participant = builder.staged(service, journal).await.unwrap();
+            let running = tokio::spawn(participant.run(std::future::pending()));
+            cluster.participants.push(running.abort_handle());
+        }
+        cluster
+    }
+
+    fn without_stores() -> Self {
         let data = tempfile::tempdir().unwrap();
         let address = format!("127.0.0.1:{}", free_port().unwrap());
         let mut serve = Command::new(coordinator_program());
@@ -48,18 +78,11 @@ impl Cluster {
             .env("RUST_LOG", "error")
             .stdout(Stdio::null());
         let coordinator = ServerProcess::spawn(&mut serve, Signal::TERM).unwrap();
-        let names = ["left".to_owned(), "right".to_owned()];
-        for (name, store) in names.iter().zip(stores) {
-            let participant = Participant::builder(name, [address.clone()])
-                .unwrap()
-                .concurrency(CONCURRENCY, CONCURRENCY)
-                .resource(store);
-            tokio::spawn(participant.run(std::future::pending()));
-        }
-        let client = Client::connect([address]).unwrap();
+        let client = Client::connect([address.clone()]).unwrap();
         Cluster {
             client,
-            names,
+            address,
+            participants: Vec::new(),
             _coordinator: coordinator,
             _data: data,
         }
@@ -67,9 +90,8 @@ impl Cluster {
 
     /// One transaction over both sides; whether it was committed.
     pub async fn execute(&self, operations: [bytes::Bytes; 2]) -> Result<bool, String> {
-        let transaction = self
-            .names
-            .iter()
+        let transaction = NAMES
+            .into_iter()
             .zip(operations)
             .fold(Transaction::new(), |transaction, (name, operation)| {
                 transaction.operation(name, operation)
@@ -91,6 +113,14 @@ impl Cluster {
             }
             assert!(Instant::now() < until, "the cluster is not ready: {tried:?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for participant in &self.participants {
+            participant.abort();
         }
     }
 }
