@@ -3,7 +3,7 @@
 //! ours:   `prepare` and `finish(commit)` of `KafkaResource`, with the journal before the vote and the marker after the end
 //! floor:  a hand-written client that produces and commits in a transaction, on the same requests, and writes nothing down
 //!
-//! Both write one record of 100 bytes a transaction to the same topic. Rounds of both take turns; what counts is the median of
+//! Both write one record of 100 bytes a transaction to the same topic, and have the same number of transactional ids. Rounds of both take turns; what counts is the median of
 //! five ratios. `cargo bench -p handfast-participant --bench kafka`; needs a broker, see `servers/fetch-kafka`.
 #![allow(
     clippy::disallowed_methods,
@@ -25,6 +25,8 @@ use handfast_servers::KafkaBroker;
 
 const TOPIC: &str = "measured";
 const PARTITIONS: i32 = 8;
+/// Transactional ids for each transaction at once: one is busy a moment longer than its transaction.
+const IDS_EACH: usize = 3;
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(5);
 const LIMIT: Duration = Duration::from_secs(30);
@@ -52,23 +54,22 @@ fn main() {
 
 async fn compare(broker: &KafkaBroker, at_once: usize) -> (f64, f64, f64) {
     let mut options = KafkaOptions::new([broker.bootstrap()], &format!("measured-{at_once}"));
-    // An id is busy a moment longer than its branch.
-    options.pool = 3 * at_once;
+    options.pool = IDS_EACH * at_once;
     let resource = Arc::new(KafkaResource::new(options));
     resource.open().await.unwrap();
     let mut clients = Vec::new();
     for number in 0..at_once {
-        let id = format!("floor-{at_once}-{number}");
         let partition = i32::try_from(number).unwrap() % PARTITIONS;
-        clients.push(floor::Client::connect(&broker.bootstrap(), &id, TOPIC, partition).await);
+        clients.push(floor::Client::connect(&broker.bootstrap(), TOPIC, partition).await);
     }
+    let ids = floor::Pool::initialise(&mut clients[0], &format!("floor-{at_once}"), IDS_EACH * at_once).await;
     // Classes are loaded and code is compiled while nobody measures.
     ours(&resource, at_once, ROUND).await;
-    floor(&mut clients, ROUND).await;
+    floor(&mut clients, &ids, ROUND).await;
     let (mut rates, mut floors, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let rate = ours(&resource, at_once, ROUND).await;
-        let floor = floor(&mut clients, ROUND).await;
+        let floor = floor(&mut clients, &ids, ROUND).await;
         rates.push(rate);
         floors.push(floor);
         ratios.push(rate / floor);
@@ -114,12 +115,12 @@ async fn one(resource: &KafkaResource, partition: i32) {
     resource.forget(&[branch]).await.unwrap();
 }
 
-async fn floor(clients: &mut [floor::Client], time: Duration) -> f64 {
+async fn floor(clients: &mut [floor::Client], ids: &floor::Pool, time: Duration) -> f64 {
     let begun = Instant::now();
     let workers = clients.iter_mut().map(|client| async move {
         let mut done = 0_u32;
         while begun.elapsed() < time {
-            client.one().await;
+            client.one(ids).await;
             done += 1;
         }
         done
