@@ -75,6 +75,8 @@ pub struct Counters {
     pub decisions: AtomicU64,
     /// Complete scans.
     pub scans: AtomicU64,
+    /// Scans that failed since the last complete one. Above 0 the store does not answer: new work is refused, and decisions wait.
+    pub failed_scans: AtomicU64,
     /// Branches that are held for an operator now: prepared here, and ended or forgotten at the coordinator.
     pub held: AtomicU64,
     /// Whether a coordinator has welcomed this participant and the session goes on.
@@ -88,6 +90,7 @@ pub struct Counters {
 impl Counters {
     /// A complete scan shows this.
     pub(crate) fn scanned(&self, lines: &[ScanLine]) {
+        self.failed_scans.store(0, Ordering::Relaxed);
         let prepared = lines.iter().filter(|line| line.phase == ScanPhase::Prepared);
         let oldest = prepared
             .clone()

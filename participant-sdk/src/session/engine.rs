@@ -42,6 +42,8 @@ pub enum Progress {
     Moved,
     /// A scan that was asked for is complete.
     Scanned(Vec<ScanLine>),
+    /// A scan that was asked for failed. Nothing follows from it but that the store did not answer.
+    ScanFailed(ResourceError),
 }
 
 /// Why an engine cannot go on with this session.

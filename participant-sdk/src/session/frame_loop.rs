@@ -18,7 +18,7 @@ use crate::failpoint;
 use crate::participant::{
     Counters, EnlistCommand, EnlistError, EnlistedBranch, QUEUED_ENLISTMENTS, SessionLife,
 };
-use crate::resource::{BranchKey, Decision, ScanLine, SeenLog, Work};
+use crate::resource::{BranchKey, Decision, ResourceError, ScanLine, SeenLog, Work};
 use crate::runtime::{self, Alarm, Instant};
 
 /// A peer that was silent for this many heartbeats is gone.
@@ -95,6 +95,10 @@ impl<'a, E: Engine> FrameLoop<'a, E> {
                 Turn::Progress(Progress::Moved) => Ok(()),
                 Turn::Progress(Progress::Scanned(lines)) => {
                     self.scanned(&lines);
+                    Ok(())
+                }
+                Turn::Progress(Progress::ScanFailed(error)) => {
+                    self.scan_failed(&error);
                     Ok(())
                 }
                 Turn::Received(Some(Ok(frame))) => self.received(frame),
@@ -262,6 +266,12 @@ impl<'a, E: Engine> FrameLoop<'a, E> {
         if !self.session.outbox.is_sending_scan() {
             self.session.outbox.scan(lines);
         }
+    }
+
+    /// A list that is not whole says nothing of any branch, so nothing is sent; but somebody should know that the store is away.
+    fn scan_failed(&mut self, error: &ResourceError) {
+        Counters::add(&self.dialer.counters.failed_scans, 1);
+        tracing::warn!(resource = %self.dialer.resource, %error, "a scan failed and has no consequence");
     }
 
     fn enlist(&mut self, command: EnlistCommand) {

@@ -135,8 +135,8 @@ impl<R: Resource> Native<R> {
         self.run(async move { Done::Forget(within_patience(resource.forget(&branches)).await) });
     }
 
-    /// An error ends the session: only opening the store again can help.
-    fn done(&mut self, done: Done, outbox: &mut Outbox) -> Result<Option<Vec<ScanLine>>, EngineError> {
+    /// What has come of a scan, if it was one. An error ends the session: only opening the store again can help.
+    fn done(&mut self, done: Done, outbox: &mut Outbox) -> Result<Option<Progress>, EngineError> {
         match done {
             Done::Prepare(branch, vote) => {
                 self.preparing.remove(&branch);
@@ -175,11 +175,11 @@ impl<R: Resource> Native<R> {
             }
             Done::Scan(result) => {
                 self.is_scanning = false;
-                match result {
-                    Ok(lines) => return Ok(Some(lines)),
-                    Err(error) if error.reopen => return Err(error.into()),
-                    Err(error) => tracing::warn!(%error, "a scan failed and has no consequence"),
-                }
+                return match result {
+                    Ok(lines) => Ok(Some(Progress::Scanned(lines))),
+                    Err(error) if error.reopen => Err(error.into()),
+                    Err(error) => Ok(Some(Progress::ScanFailed(error))),
+                };
             }
         }
         Ok(None)
@@ -301,7 +301,7 @@ impl<R: Resource> Engine for Native<R> {
         {
             scanned = self.done(done, outbox)?;
         }
-        Ok(scanned.map_or(Progress::Moved, Progress::Scanned))
+        Ok(scanned.unwrap_or(Progress::Moved))
     }
 
     async fn close(&mut self, _outbox: &mut Outbox) -> Result<(), EngineError> {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use handfast_participant::ids::BranchId;
 use handfast_participant::participant::{EnlistError, Handle, SessionOptions};
 use handfast_participant::proto::v1::{
-    AckKind, DecisionKind, EnlistResult, InDoubtPhase, Prepare, SessionResponse, VoteKind,
+    AckKind, DecisionKind, EnlistResult, InDoubtPhase, Limits, Prepare, SessionResponse, VoteKind,
 };
 use handfast_participant::{BranchKey, EnlistedBranch, Participant, ParticipantError};
 use tokio::task::JoinHandle;
@@ -218,6 +218,49 @@ async fn a_store_that_is_another_one_is_opened_again_before_anything_else_is_ask
     assert_eq!(store.opened.load(Ordering::SeqCst), opened + 1);
     session.welcome().await;
     assert_eq!(session.commit(1).await, AckKind::Done);
+    task.abort();
+}
+
+#[tokio::test]
+async fn scans_that_fail_say_nothing_and_are_counted_until_one_is_complete() {
+    let fake = Fake::start().await;
+    let (store, handle, task) = start(&fake);
+    let limits = Limits {
+        frame_bytes: 1 << 20,
+        heartbeat_ms: 60_000,
+        scan_period_ms: 5,
+        window: 10,
+    };
+    let mut session = fake.accept().await;
+    session.scan().await;
+    session.welcome_with(limits).await;
+    session.prepare([1], &operation("work")).await;
+    assert_eq!(session.vote(1).await.kind(), VoteKind::Prepared);
+    let failed = || handle.counters().failed_scans.load(Ordering::Relaxed);
+    let shown = || handle.counters().prepared.load(Ordering::Relaxed);
+    soon("the promise to be scanned", async {
+        while shown() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(failed(), 0);
+    store.is_away.store(true, Ordering::SeqCst);
+    soon("scans to fail", async {
+        while failed() < 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(shown(), 1, "what the last complete one showed");
+    store.is_away.store(false, Ordering::SeqCst);
+    soon("a complete scan", async {
+        while failed() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(session.commit(1).await, AckKind::Done, "in the same session");
     task.abort();
 }
 

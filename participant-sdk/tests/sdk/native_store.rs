@@ -23,6 +23,8 @@ pub struct Store {
     pub opened: AtomicUsize,
     pub fails_to_finish: AtomicUsize,
     pub is_another_store: AtomicBool,
+    /// No scan is answered.
+    pub is_away: AtomicBool,
     pub later: tokio::sync::Notify,
     /// Held by a test: no decision gets further.
     pub gate: tokio::sync::Mutex<()>,
@@ -108,6 +110,9 @@ impl Resource for Store {
     }
 
     async fn scan(&self) -> Result<Vec<ScanLine>, ResourceError> {
+        if self.is_away.load(Ordering::SeqCst) {
+            return Err(ResourceError::transient("the database is away"));
+        }
         let line = |branch: &BranchKey| ScanLine {
             branch: *branch,
             phase: ScanPhase::Prepared,

@@ -56,9 +56,11 @@ fn say(resource: &str, participant: &Handle, prepared_warn: Duration) {
     let connected = counters.connected.load(Relaxed);
     let (prepared, held) = (counters.prepared.load(Relaxed), counters.held.load(Relaxed));
     let oldest = age(counters.oldest_prepared_ms.load(Relaxed)).unwrap_or_default();
+    let failed_scans = counters.failed_scans.load(Relaxed);
     tracing::info!(
         resource,
         connected,
+        store_answers = failed_scans == 0,
         prepared,
         oldest_prepared_s = oldest.as_secs(),
         held,
@@ -66,6 +68,13 @@ fn say(resource: &str, participant: &Handle, prepared_warn: Duration) {
         decisions = counters.decisions.load(Relaxed),
         "report"
     );
+    if failed_scans > 0 {
+        tracing::warn!(
+            resource,
+            failed_scans,
+            "DOWN: the store does not answer; new work is refused, decisions wait, and it is asked again for ever"
+        );
+    }
     if oldest > prepared_warn {
         tracing::warn!(
             resource,

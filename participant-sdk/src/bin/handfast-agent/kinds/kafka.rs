@@ -86,10 +86,15 @@ impl Kind for Settings {
         let resource = KafkaResource::new(options);
         // Each session opens the cluster again. A first look now tells a person at once what only a person can mend, even while
         // the coordinator cannot be reached.
+        let name = &seat.name;
         match resource.open().await {
-            Ok(identity) => tracing::info!(brokers, store = %identity.store, "the cluster is open"),
+            Ok(identity) => {
+                tracing::info!(resource = name, brokers, store = %identity.store, "the cluster is open")
+            }
             Err(error) if error.permanent => bail!("{error}"),
-            Err(error) => tracing::warn!(brokers, %error, "the cluster is not ready; it is tried again"),
+            Err(error) => {
+                tracing::warn!(resource = name, brokers, %error, "the cluster is not ready; it is tried again")
+            }
         }
         let participant = Participant::builder(&seat.name, seat.coordinators.clone())?
             .concurrency(prepares, DECISIONS)

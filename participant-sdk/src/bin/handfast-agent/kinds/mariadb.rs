@@ -152,10 +152,15 @@ impl Kind for Settings {
         let resource = MariadbResource::new(options);
         // Each session opens the database again. A first look now tells a person at once what only a person can mend, even
         // while the coordinator cannot be reached.
+        let name = &seat.name;
         match resource.open().await {
-            Ok(identity) => tracing::info!(database, store = %identity.store, "the database is open"),
+            Ok(identity) => {
+                tracing::info!(resource = name, database, store = %identity.store, "the database is open")
+            }
             Err(error) if error.permanent => bail!("{error}"),
-            Err(error) => tracing::warn!(database, %error, "the database is not ready; it is tried again"),
+            Err(error) => {
+                tracing::warn!(resource = name, database, %error, "the database is not ready; it is tried again")
+            }
         }
         let participant = Participant::builder(&seat.name, seat.coordinators.clone())?
             .concurrency(work, decisions)
