@@ -1,13 +1,21 @@
 //! The agent as a process, with a file, a real coordinator and real stores.
 //!
+//! - `away`: servers that are not there at the start, and go away later
 //! - `checking`: what `check` says of good and of broken files
 //! - `files`: kind `files`, killed at each of its steps
 //! - `serving`: several resources in one process, one of them down, another instance that finishes what the first promised
 //! - `tcc`: kind `tcc` over each transport, killed between any two steps
 //! - `wrong_store`: another database behind a name
-#![cfg(all(feature = "postgres", feature = "files", feature = "tcc"))]
+#![cfg(all(
+    feature = "postgres",
+    feature = "mariadb",
+    feature = "kafka",
+    feature = "files",
+    feature = "tcc"
+))]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+mod away;
 #[path = "../support/certificates.rs"]
 mod certificates;
 mod checking;
