@@ -126,6 +126,11 @@ impl KafkaBroker {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
+    /// Where it keeps its data, a folder for each partition. For whoever damages them while it does not run.
+    pub fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
     /// Makes a topic. One that exists is an error.
     pub fn create_topic(&self, name: &str, partitions: i32) -> anyhow::Result<()> {
         self.create_topic_with(name, partitions, &[])
@@ -167,7 +172,7 @@ impl KafkaBroker {
     /// Makes a new cluster's data and settings at our port.
     fn format(&self) -> anyhow::Result<()> {
         let (port, controller) = (self.port(), free_port()?);
-        let data = self.path("data");
+        let data = self.data();
         let mut lines = self.settings.clone();
         lines.push(format!(
             "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
