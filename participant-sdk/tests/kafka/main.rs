@@ -1,5 +1,6 @@
 //! `KafkaResource` against a real broker.
 //!
+//! - `access`: what the user may not do
 //! - `branches`: votes, decisions, markers, fences
 //! - `crash`: killed brokers, killed instances
 //! - `expiry`: promises that ran out, and transactions that were ended by hand
@@ -11,6 +12,7 @@
 #![cfg(feature = "kafka")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod access;
 mod branches;
 mod crash;
 mod expiry;
@@ -37,6 +39,15 @@ const PARTITIONS: i32 = 3;
 /// A broker that looks often for transactions that have expired.
 fn start_broker() -> KafkaBroker {
     KafkaBroker::start(&["transaction.abort.timed.out.transaction.cleanup.interval.ms=100"]).unwrap()
+}
+
+/// A broker that asks its rules, of which there are none yet, whether somebody may do what he asks for.
+fn start_guarded_broker() -> KafkaBroker {
+    let settings = [
+        "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found=true",
+    ];
+    KafkaBroker::start(&settings).unwrap()
 }
 
 /// The broker that the tests of this binary share; stopped when the last of them ends.

@@ -233,6 +233,74 @@ async fn a_journal_that_was_deleted_and_made_again_is_another_store() {
     }
 }
 
+/// FAULTS 24: the cluster loses the end of the journal after this process has read it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_has_lost_its_end_is_read_anew_and_what_was_lost_is_a_hazard() {
+    let mut shop = Shop::on(Arc::new(start_broker()));
+    let resource = shop.open().await;
+    let identity = resource.open().await.unwrap();
+    let (kept, lost) = (branch(), branch());
+    promise(&resource, kept, &shop.order("kept")).await;
+    let folder = format!("{}-0", shop.options.journal_topic);
+    let segment = shop.broker.data().join(folder).join("00000000000000000000.log");
+    let length = std::fs::metadata(&segment).unwrap().len();
+    promise(&resource, lost, &shop.order("lost")).await;
+    let broker = Arc::get_mut(&mut shop.broker).unwrap();
+    broker.kill().unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&segment).unwrap();
+    assert!(file.metadata().unwrap().len() > length);
+    file.set_len(length).unwrap();
+    broker.restart().unwrap();
+
+    let give_up_at = tokio::time::Instant::now() + super::LIMIT;
+    let error = loop {
+        match resource.scan().await {
+            Err(error) if error.reopen => break error,
+            other => assert!(tokio::time::Instant::now() < give_up_at, "{other:?}"),
+        }
+    };
+    assert!(
+        !error.permanent && error.message.contains("is shorter than what was read of it"),
+        "{error}"
+    );
+    // Nothing more is said of what was read before.
+    assert!(resource.seen().await.unwrap_err().reopen);
+    assert!(resource.forget(&[kept]).await.unwrap_err().reopen);
+    for branch in [kept, lost] {
+        for decision in [Decision::Commit, Decision::Abort] {
+            assert!(resource.finish(branch, decision).await.unwrap_err().reopen);
+        }
+    }
+    let refusal = super::refused(super::prepare(&resource, branch(), &shop.order("never")).await);
+    assert!(refusal.retryable, "{refusal:?}");
+
+    assert_eq!(
+        resource.open().await.unwrap(),
+        identity,
+        "it is the same store, and has lost something"
+    );
+    let lines = resource.scan().await.unwrap();
+    let listed: Vec<_> = lines.iter().map(|line| line.branch).collect();
+    assert_eq!(listed, [kept]);
+    match resource.finish(lost, Decision::Commit).await.unwrap() {
+        Completion::Hazard(evidence) => {
+            assert!(evidence.contains("the topic has lost records"), "{evidence}")
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(
+        resource.finish(kept, Decision::Commit).await.unwrap(),
+        Completion::Done
+    );
+    super::until("the commit to be seen", || shop.committed() == ["kept"]).await;
+    let next = branch();
+    promise(&resource, next, &shop.order("next")).await;
+    assert_eq!(
+        resource.finish(next, Decision::Abort).await.unwrap(),
+        Completion::Done
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_somebody_else_wrote_into_the_journal_is_never_guessed_at() {
     let shop = Shop::new();

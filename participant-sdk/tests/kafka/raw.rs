@@ -4,9 +4,10 @@ use bytes::{Bytes, BytesMut};
 use handfast_servers::KafkaBroker;
 use kafka_protocol::indexmap::IndexMap;
 use kafka_protocol::messages::create_acls_request::AclCreation;
+use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use kafka_protocol::messages::{
-    CreateAclsRequest, DeleteTopicsRequest, DescribeTransactionsRequest, EndTxnRequest,
+    CreateAclsRequest, DeleteAclsRequest, DeleteTopicsRequest, DescribeTransactionsRequest, EndTxnRequest,
     InitProducerIdRequest, ListTransactionsRequest, TopicName, TransactionalId,
 };
 use kafka_protocol::protocol::StrBytes;
@@ -75,22 +76,84 @@ pub fn initialise(broker: &KafkaBroker, transactional_id: &str, expected: Option
     broker.ask(4, &request).unwrap().error_code
 }
 
-/// From here on the coordinators tell nobody how the transactions of this id stand, nor where they are.
-pub fn deny_describing(broker: &KafkaBroker, transactional_id: &str) {
-    const TRANSACTIONAL_ID: i8 = 5;
-    const LITERAL: i8 = 3;
-    const DESCRIBE: i8 = 8;
-    const DENY: i8 = 2;
-    let rule = AclCreation::default()
-        .with_resource_type(TRANSACTIONAL_ID)
-        .with_resource_name(StrBytes::from_string(transactional_id.to_owned()))
-        .with_resource_pattern_type(LITERAL)
-        .with_principal(StrBytes::from_static_str("User:*"))
-        .with_host(StrBytes::from_static_str("*"))
-        .with_operation(DESCRIBE)
-        .with_permission_type(DENY);
-    let request = CreateAclsRequest::default().with_creations(vec![rule]);
-    assert_eq!(broker.ask(3, &request).unwrap().results[0].error_code, 0);
+/// What rules are about; the numbers are Kafka's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum About {
+    Topic = 2,
+    Group = 3,
+    Cluster = 4,
+    TransactionalId = 5,
+}
+
+/// What a rule denies; the numbers are Kafka's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Denied {
+    Read = 3,
+    Write = 4,
+    Create = 5,
+    Describe = 8,
+    DescribeConfigs = 10,
+}
+
+/// How the cluster is named in rules.
+pub const CLUSTER: &str = "kafka-cluster";
+/// Whether a rule is about all whose names begin with its own.
+const LITERAL: i8 = 3;
+const PREFIXED: i8 = 4;
+const ALL: i8 = 2;
+const DENY: i8 = 2;
+const ALLOW: i8 = 3;
+const ANY: i8 = 1;
+
+/// Denies an operation upon one resource to everybody; a name that ends with `*` is the beginning of many. Needs a broker with an
+/// authorizer, and holds a moment later.
+pub fn deny(broker: &KafkaBroker, about: About, name: &str, denied: Denied) {
+    let (name, pattern) = pattern(name);
+    let rule = |operation, permission| {
+        AclCreation::default()
+            .with_resource_type(about as i8)
+            .with_resource_name(name.clone())
+            .with_resource_pattern_type(pattern)
+            .with_principal(StrBytes::from_static_str("User:*"))
+            .with_host(StrBytes::from_static_str("*"))
+            .with_operation(operation)
+            .with_permission_type(permission)
+    };
+    // What has rules is denied to everybody whom they do not name.
+    let rules = vec![rule(ALL, ALLOW), rule(denied as i8, DENY)];
+    let request = CreateAclsRequest::default().with_creations(rules);
+    for result in broker.ask(3, &request).unwrap().results {
+        assert_eq!(result.error_code, 0, "{:?}", result.error_message);
+    }
+}
+
+/// Takes back what [`deny`] did, a moment later.
+pub fn allow_again(broker: &KafkaBroker, about: About, name: &str) {
+    let (name, pattern) = pattern(name);
+    let filter = DeleteAclsFilter::default()
+        .with_resource_type_filter(about as i8)
+        .with_resource_name_filter(Some(name))
+        .with_pattern_type_filter(pattern)
+        .with_principal_filter(None)
+        .with_host_filter(None)
+        .with_operation(ANY)
+        .with_permission_type(ANY);
+    let request = DeleteAclsRequest::default().with_filters(vec![filter]);
+    for result in broker.ask(3, &request).unwrap().filter_results {
+        assert_eq!(
+            (result.error_code, result.matching_acls.len()),
+            (0, 2),
+            "{:?}",
+            result.error_message
+        );
+    }
+}
+
+fn pattern(name: &str) -> (StrBytes, i8) {
+    match name.strip_suffix('*') {
+        Some(beginning) => (StrBytes::from_string(beginning.to_owned()), PREFIXED),
+        None => (StrBytes::from_string(name.to_owned()), LITERAL),
+    }
 }
 
 /// Deletes a topic.

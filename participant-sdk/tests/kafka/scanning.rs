@@ -1,13 +1,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use handfast_participant::{Completion, Decision, Resource, ScanLine, ScanPhase, Vote, Work};
-use handfast_servers::KafkaBroker;
+use futures_util::{FutureExt, StreamExt, stream};
+use handfast_participant::ids::LogId;
+use handfast_participant::{BranchKey, Completion, Decision, Resource, ScanLine, ScanPhase, Vote, Work};
 
-use super::{LIMIT, Shop, branch, next, open, prepare, promise, raw, refused, seen};
+use super::raw::{self, About, Denied};
+use super::{LIMIT, Shop, branch, next, open, prepare, promise, refused, seen, start_guarded_broker};
 
-fn line(branch: handfast_participant::BranchKey, phase: ScanPhase) -> ScanLine {
+fn line(branch: BranchKey, phase: ScanPhase) -> ScanLine {
     ScanLine { branch, phase }
 }
 
@@ -175,11 +176,7 @@ async fn opening_again_leaves_no_work_that_can_still_become_prepared() {
 /// What coordinators say of transactions serves people only. Without it every branch is recovered all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coordinator_that_does_not_answer_for_a_branch_keeps_no_branch_from_being_listed() {
-    let settings = [
-        "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "allow.everyone.if.no.acl.found=true",
-    ];
-    let shop = Shop::on(Arc::new(KafkaBroker::start(&settings).unwrap()));
+    let shop = Shop::on(Arc::new(start_guarded_broker()));
     let resource = shop.open().await;
     let hidden = branch();
     promise(&resource, hidden, &shop.order("hidden")).await;
@@ -190,7 +187,12 @@ async fn a_coordinator_that_does_not_answer_for_a_branch_keeps_no_branch_from_be
     let age = resource.oldest_prepared();
     assert!(age > Duration::ZERO);
 
-    raw::deny_describing(&shop.broker, &transaction.id);
+    raw::deny(
+        &shop.broker,
+        About::TransactionalId,
+        &transaction.id,
+        Denied::Describe,
+    );
     super::until("the rule to hold", || {
         raw::describe(&shop.broker, &transaction.id).state.is_empty()
     })
@@ -210,4 +212,46 @@ async fn a_coordinator_that_does_not_answer_for_a_branch_keeps_no_branch_from_be
     );
     let completion = other.finish(open, Decision::Commit).await.unwrap();
     assert_eq!(completion, Completion::Done);
+}
+
+/// Nobody forgets the markers of a coordinator that is gone for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_markers_of_a_retired_coordinator_hide_no_other() {
+    const LISTED_AT_ONCE: usize = 1_000;
+    const AT_ONCE: usize = 32;
+    const RETIRED: LogId = LogId(1);
+    let mut shop = Shop::new();
+    shop.options.marker_age = Duration::ZERO;
+    shop.options.fence_age = Duration::ZERO;
+    let resource = shop.open().await;
+    let retired: Vec<BranchKey> = std::iter::repeat_with(|| BranchKey {
+        log: RETIRED,
+        ..branch()
+    })
+    .take(LISTED_AT_ONCE)
+    .collect();
+    let fence = |branch: &BranchKey| {
+        let (resource, branch) = (&resource, *branch);
+        async move {
+            let completion = resource.finish(branch, Decision::Abort).await;
+            assert_eq!(completion.unwrap(), Completion::Done);
+        }
+    };
+    stream::iter(&retired).for_each_concurrent(AT_ONCE, fence).await;
+    let lost = branch();
+    promise(&resource, lost, &shop.order("x")).await;
+    resource.finish(lost, Decision::Commit).await.unwrap();
+    for _ in 0..2 {
+        let first = resource.scan().await.unwrap();
+        let markers = retired.iter().map(|branch| line(*branch, ScanPhase::Marker));
+        assert_eq!(first, markers.collect::<Vec<_>>());
+        assert_eq!(
+            resource.scan().await.unwrap(),
+            [line(lost, ScanPhase::Marker)],
+            "the list goes on, and then begins anew"
+        );
+    }
+    resource.forget(&[lost]).await.unwrap();
+    assert_eq!(resource.scan().await.unwrap().len(), LISTED_AT_ONCE);
+    assert_eq!(resource.scan().await.unwrap(), []);
 }

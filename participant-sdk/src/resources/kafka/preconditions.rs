@@ -12,7 +12,7 @@ use kafka_protocol::protocol::StrBytes;
 use tokio::time::Instant;
 
 use super::cluster::{Cluster, Pause, Topic, passes, topic_name, version};
-use super::failure::TIMEOUT;
+use super::failure::{ACLS, TIMEOUT};
 use super::options::{ANSWER_LIMIT, KafkaOptions, MAX_JOURNAL_RECORD_BYTES};
 use super::wire::KafkaError;
 use crate::resources::Finding;
@@ -73,6 +73,13 @@ pub(super) async fn look(cluster: &Cluster, options: &KafkaOptions) -> Result<Ve
                 format!("topic {}", options.journal_topic),
                 "is made at the first start",
             ))
+        }
+        Err(error) if error.code() == Some(ResponseError::TopicAuthorizationFailed) => {
+            findings.push(Finding::broken(
+                format!("topic {}", options.journal_topic),
+                error.to_string(),
+                ACLS,
+            ));
         }
         Err(error) => return Err(error),
     }
