@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use handfast_participant::{Completion, Decision, Resource, ScanLine, ScanPhase};
+use handfast_participant::{BranchKey, Completion, Decision, Resource, ScanLine, ScanPhase};
 use handfast_servers::MariadbServer;
 
 use super::{
@@ -36,6 +36,51 @@ async fn a_prepared_transaction_belongs_to_its_connection_while_that_lives() {
         done(&resource, branch, decision).await;
     }
     assert_eq!((bank.balance("alice"), bank.prepared()), (111, 0));
+}
+
+/// The server's own log tells on which connection it was asked for what.
+#[tokio::test]
+async fn an_instance_finishes_what_it_prepared_on_the_same_connection_and_goes_on_using_that() {
+    let bank = Bank::on(Arc::new(
+        MariadbServer::start(&["general-log=1", "log-output=TABLE"]).unwrap(),
+    ));
+    let asked = |what: &str, branch: BranchKey| -> Vec<u64> {
+        let listed = bank.sql(&format!(
+            "SELECT thread_id FROM mysql.general_log WHERE command_type = 'Query' AND argument LIKE '%{what}%{:032x}%' \
+             AND argument NOT LIKE '%general_log%' GROUP BY thread_id ORDER BY MIN(event_time)",
+            branch.transaction.as_u128()
+        ));
+        listed.lines().map(|line| line.parse().unwrap()).collect()
+    };
+    let mut options = bank.options();
+    options.work_connections = 1;
+    let resource = open(options.clone()).await;
+    let mut used = None;
+    for (decision, verb) in [(Decision::Commit, "XA COMMIT"), (Decision::Abort, "XA ROLLBACK")] {
+        let branch = branch();
+        assert_eq!(prepare(&resource, branch, &add("alice", 10)).await, PREPARED);
+        done(&resource, branch, decision).await;
+        let prepared = asked("XA PREPARE", branch);
+        let connection = *used.get_or_insert(prepared[0]);
+        assert_eq!(prepared, [connection], "the connection serves the next branch");
+        let finished = asked(verb, branch);
+        assert_eq!(finished[0], connection, "{verb}");
+        // An abort looks once more, on a connection for decisions, whether anything is left.
+        assert!(
+            !finished[1..].contains(&connection),
+            "{verb} is asked for there once"
+        );
+        assert_eq!(finished.len() == 1, decision == Decision::Commit, "{finished:?}");
+    }
+    // Without room for it the connection ends, and another one finishes the branch.
+    options.prepared_connections = 0;
+    let crowded = open(options).await;
+    let branch = branch();
+    assert_eq!(prepare(&crowded, branch, &add("alice", 10)).await, PREPARED);
+    done(&crowded, branch, Decision::Commit).await;
+    let prepared = asked("XA PREPARE", branch);
+    assert!(!asked("XA COMMIT", branch).contains(&prepared[0]));
+    assert_eq!((bank.balance("alice"), bank.prepared()), (120, 0));
 }
 
 #[tokio::test]
