@@ -26,6 +26,9 @@ const QUEUED_CALLS: usize = 20_000;
 const QUEUED_FORGETS: usize = 100_000;
 /// Branches in one call of `forget`.
 const FORGETS_PER_CALL: usize = 1_000;
+/// How long branches gather for a call of `forget`. It costs a database about as much for one branch as for a thousand (a
+/// transaction and a sync of its own), and nobody waits for it.
+const FORGET_GATHERING: Duration = Duration::from_millis(100);
 
 /// How long a call other than `prepare` may take. Then it is dropped, and made again when it is asked for again.
 const CALL_PATIENCE: Duration = Duration::from_secs(60);
@@ -50,9 +53,17 @@ pub struct Native<R: Resource> {
     prepares: CallQueue<PrepareRequest>,
     decisions: CallQueue<Decision>,
     forgets: Vec<BranchKey>,
-    is_forgetting: bool,
+    forgetting: Forgetting,
     is_scanning: bool,
     recent: RecentVotes,
+}
+
+/// What is done about the branches that are to be forgotten.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Forgetting {
+    Nothing,
+    Gathering,
+    Calling,
 }
 
 /// What a call came to.
@@ -60,6 +71,7 @@ enum Done {
     /// `None`: cancelled, or too late to vote.
     Prepare(BranchKey, Option<Vote>),
     Decision(BranchKey, Decision, Result<Completion, ResourceError>),
+    Gathered,
     Forget(Result<(), ResourceError>),
     Scan(Result<Vec<ScanLine>, ResourceError>),
 }
@@ -76,7 +88,7 @@ impl<R: Resource> Native<R> {
             prepares: CallQueue::default(),
             decisions: CallQueue::default(),
             forgets: Vec::new(),
-            is_forgetting: false,
+            forgetting: Forgetting::Nothing,
             is_scanning: false,
             recent: RecentVotes::default(),
         }
@@ -116,6 +128,14 @@ impl<R: Resource> Native<R> {
         });
     }
 
+    fn gather_forgets(&mut self) {
+        self.forgetting = Forgetting::Gathering;
+        self.run(async {
+            runtime::sleep_until(runtime::from_now(FORGET_GATHERING)).await;
+            Done::Gathered
+        });
+    }
+
     /// A decision that came again may still run when its branch is to be forgotten: without the marker it would find
     /// nothing, and report a hazard that is none. So the forget waits for it.
     fn run_forget(&mut self) {
@@ -130,7 +150,7 @@ impl<R: Resource> Native<R> {
         if branches.is_empty() {
             return;
         }
-        self.is_forgetting = true;
+        self.forgetting = Forgetting::Calling;
         let resource = self.resource.clone();
         self.run(async move { Done::Forget(within_patience(resource.forget(&branches)).await) });
     }
@@ -163,8 +183,12 @@ impl<R: Resource> Native<R> {
                     }
                 }
             }
+            Done::Gathered => {
+                self.forgetting = Forgetting::Nothing;
+                self.run_forget();
+            }
             Done::Forget(result) => {
-                self.is_forgetting = false;
+                self.forgetting = Forgetting::Nothing;
                 match result {
                     Ok(()) => {}
                     Err(error) if error.reopen => return Err(error.into()),
@@ -193,7 +217,7 @@ impl<R: Resource> Engine for Native<R> {
         self.deciding.clear();
         self.prepares.clear();
         self.decisions.clear();
-        self.is_forgetting = false;
+        self.forgetting = Forgetting::Nothing;
         self.is_scanning = false;
         self.recent.clear();
     }
@@ -281,8 +305,8 @@ impl<R: Resource> Engine for Native<R> {
                 self.run_prepare(request, timeout);
             }
         }
-        if !self.is_forgetting {
-            self.run_forget();
+        if self.forgetting == Forgetting::Nothing && !self.forgets.is_empty() {
+            self.gather_forgets();
         }
     }
 

@@ -265,6 +265,34 @@ async fn scans_that_fail_say_nothing_and_are_counted_until_one_is_complete() {
 }
 
 #[tokio::test]
+async fn branches_that_are_forgotten_gather_for_a_call() {
+    const BRANCHES: u32 = 50;
+    let fake = Fake::start().await;
+    let (store, _handle, task) = start(&fake);
+    let mut session = fake.accept().await;
+    session.welcome().await;
+    // Each is forgotten in a turn of its own, because the next one is answered in between.
+    for number in 1..=BRANCHES {
+        session.prepare([number], &operation("work")).await;
+        session.vote(number).await;
+        assert_eq!(session.commit(number).await, AckKind::Done);
+        session.forget(number).await;
+    }
+    soon("all markers to go", async {
+        while !store.ended.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let calls = store.forget_calls.load(Ordering::SeqCst);
+    assert!(
+        calls <= BRANCHES as usize / 5,
+        "{calls} calls for {BRANCHES} branches"
+    );
+    task.abort();
+}
+
+#[tokio::test]
 async fn a_marker_stays_until_a_repeated_commit_has_found_it() {
     let fake = Fake::start().await;
     let (store, _handle, task) = start(&fake);

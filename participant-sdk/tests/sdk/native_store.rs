@@ -25,6 +25,7 @@ pub struct Store {
     pub is_another_store: AtomicBool,
     /// No scan is answered.
     pub is_away: AtomicBool,
+    pub forget_calls: AtomicUsize,
     pub later: tokio::sync::Notify,
     /// Held by a test: no decision gets further.
     pub gate: tokio::sync::Mutex<()>,
@@ -121,6 +122,7 @@ impl Resource for Store {
     }
 
     async fn forget(&self, branches: &[BranchKey]) -> Result<(), ResourceError> {
+        self.forget_calls.fetch_add(1, Ordering::SeqCst);
         let mut ended = self.ended.lock().unwrap();
         ended.retain(|branch, _| !branches.contains(branch));
         Ok(())
