@@ -18,11 +18,6 @@ use super::identity::{self, Opened};
 use super::options::{CONNECTION_CHECK, FENCE_LOCK_LIMIT, PostgresOptions};
 use crate::resource::ResourceError;
 
-/// Makes a session as good as new, whatever a branch has left behind in it: settings, role, locks, temporary objects. Sent ahead of the
-/// next branch's own first words, so that it costs no round trip.
-pub(super) const CLEAN: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
-                                SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
-
 /// How the connections of all instances are named, for every instance to see in `pg_stat_activity`.
 pub(super) const NAME_PREFIX: &str = "handfast/";
 
@@ -97,12 +92,10 @@ impl Pools {
         opened: Opened,
     ) -> Self {
         let (opened, leads_elsewhere) = (Arc::new(opened), LeadsElsewhere::default());
-        let pool = |size: usize, settings: &str| {
+        let pool = |size: usize, recycling_method, settings: &str| {
             let mut config = options.connection(application_name);
             let options_so_far = options.database.get_options().unwrap_or_default();
             config.options(format!("{options_so_far} {} {settings}", server_settings(server)));
-            // A connection that is known to be closed is not leased; one that was a moment ago shows with the first words.
-            let recycling_method = RecyclingMethod::Fast;
             let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method });
             let pool = Pool::builder(manager)
                 .max_size(size.max(1))
@@ -124,9 +117,9 @@ impl Pools {
         };
         let fences = format!("-c lock_timeout={}ms", FENCE_LOCK_LIMIT.as_millis());
         Pools {
-            work: pool(options.work_connections, ""),
-            decisions: pool(options.decision_connections, &fences),
-            interactive: pool(options.interactive_connections, ""),
+            work: pool(options.work_connections, RecyclingMethod::Clean, ""),
+            decisions: pool(options.decision_connections, RecyclingMethod::Fast, &fences),
+            interactive: pool(options.interactive_connections, RecyclingMethod::Clean, ""),
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::connection::Backend;
 use super::failure::{no_connection, refusal};
 use super::options::{SETTLE_LIMIT, STATEMENT_LIMIT};
-use super::promise::{Begun, BranchTransaction, Limits, Promise, Standing, known};
+use super::promise::{Begun, BranchTransaction, Limits, Promise, known};
 use super::session::Session;
 use super::{backends, finish, gid, replication, statements};
 use crate::resource::{BranchKey, Refusal, ResourceError, SeenLog, Vote, Work};
@@ -51,8 +51,7 @@ async fn one_shot(
             Err(vote) => Promise::Vote(vote),
             Ok(transaction) => match run(&transaction, &operation).await {
                 Err(refusal) => Promise::Vote(transaction.refuse(refusal).await),
-                Ok(Some(standing)) => transaction.promise_as(standing, seen).await,
-                Ok(None) => transaction.promise(seen).await,
+                Ok(()) => transaction.promise(seen).await,
             },
         }
     };
@@ -65,54 +64,33 @@ async fn begin(
     running: Arc<RunningWork<Backend>>,
     deadline: Instant,
 ) -> Result<BranchTransaction, Vote> {
-    // Connections that broke while they were idle, as all do when the server is started again, show only now. Nothing was done on
-    // them, so another one may be tried: each of the pool once, and then a new one.
-    let mut idle_ones = session.options.work_connections;
-    loop {
-        let lease = session
-            .pools
-            .work
-            .lease()
-            .await
-            .map_err(|error| Vote::Refused(no_connection(&error)))?;
-        let beginning =
-            BranchTransaction::begin(lease, running.clone(), branch, &session.name, until(deadline));
-        let begun = timeout(session.options.connect_limit, beginning).await;
-        let error = match begun {
-            Ok(Ok(Begun::Open(transaction))) => return Ok(*transaction),
-            Ok(Ok(Begun::AlreadyPrepared)) => return Err(Vote::Prepared { prepared_for: None }),
-            Ok(Ok(Begun::Ended(refusal))) => return Err(Vote::Refused(refusal)),
-            Ok(Err(error)) if error.as_db_error().is_some() => return Err(Vote::Refused(refusal(&error))),
-            Ok(Err(error)) => refusal(&error),
-            Err(_) => silent(session.options.connect_limit),
-        };
-        if idle_ones == 0 {
-            return Err(Vote::Refused(error));
-        }
-        idle_ones -= 1;
-        tracing::debug!(%branch, error = error.message, "a connection broke while it was idle; another one is tried");
+    let lease = session
+        .pools
+        .work
+        .lease()
+        .await
+        .map_err(|error| Vote::Refused(no_connection(&error)))?;
+    match BranchTransaction::begin(lease, running, branch, &session.name, until(deadline)).await {
+        Ok(Begun::Open(transaction)) => Ok(*transaction),
+        Ok(Begun::AlreadyPrepared) => Err(Vote::Prepared { prepared_for: None }),
+        Ok(Begun::Ended(refusal)) => Err(Vote::Refused(refusal)),
+        Err(error) => Err(Vote::Refused(refusal(&error))),
     }
 }
 
-/// Runs all statements. How the transaction stands after the last one, if there was one.
-async fn run(transaction: &BranchTransaction, operation: &SqlOperation) -> Result<Option<Standing>, Refusal> {
-    let mut standing = None;
-    for (number, statement) in (1..).zip(&operation.statements) {
-        let (sql, params) = (&statement.sql, &statement.params);
-        let ran = match number == operation.statements.len() {
-            false => transaction.execute(sql, params).await,
-            true => transaction.execute_last(sql, params).await.map(|(rows, last)| {
-                standing = Some(last);
-                rows
-            }),
-        };
-        let rows = ran.map_err(|error| {
-            let refused = refusal(&error);
-            Refusal {
-                message: format!("statement {number}: {}", refused.message),
-                ..refused
-            }
-        })?;
+async fn run(transaction: &BranchTransaction, operation: &SqlOperation) -> Result<(), Refusal> {
+    for (position, statement) in operation.statements.iter().enumerate() {
+        let number = position + 1;
+        let rows = transaction
+            .execute(&statement.sql, &statement.params)
+            .await
+            .map_err(|error| {
+                let refused = refusal(&error);
+                Refusal {
+                    message: format!("statement {number}: {}", refused.message),
+                    ..refused
+                }
+            })?;
         if let Some(expected) = statement.expect_rows.filter(|expected| *expected != rows) {
             return Err(Refusal::permanent(
                 "ROWS_DIFFER",
@@ -120,7 +98,7 @@ async fn run(transaction: &BranchTransaction, operation: &SqlOperation) -> Resul
             ));
         }
     }
-    Ok(standing)
+    Ok(())
 }
 
 async fn interactive(
@@ -268,13 +246,6 @@ fn until(deadline: Instant) -> Limits {
         statement: left,
         idle: left,
     }
-}
-
-fn silent(limit: Duration) -> Refusal {
-    Refusal::retryable(
-        "DATABASE_UNREACHABLE",
-        format!("PostgreSQL did not begin a transaction within {limit:?}"),
-    )
 }
 
 fn too_late() -> Refusal {

@@ -1,9 +1,9 @@
 //! The transaction of one branch, from BEGIN to the promise.
 //!
 //! ```text
-//!  ├─ one round trip ─────────────────────┤                ├─ one round trip ────────────┤├─ one round trip ────────────────────┤
-//!  clean; who serves us? already known? ; BEGIN, limits ─► statements … ─► last one; still ours? ─► marker, PREPARE TRANSACTION, list
-//!                                                                          wrote anything?
+//!  ├─ one round trip ─────────────┤                ├──────────────────┤├─ one round trip ─────────────────────┤
+//!  who serves us? already known? ; BEGIN, limits ─► statements … ─► still ours? ─► marker, PREPARE TRANSACTION, list
+//!                                                                   wrote anything?
 //! ```
 //!
 //! `PREPARE TRANSACTION` answers without an error in a block that has failed, and rolls it back: its command tag is then
@@ -14,11 +14,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{join, try_join3};
+use futures_util::future::try_join;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, SimpleQueryMessage};
 
-use super::connection::{Backend, CLEAN, Lease};
+use super::connection::{Backend, Lease};
 use super::failure::{describe, is_marker_collision, refusal};
 use super::markers;
 use super::{Parameter, gid, replication};
@@ -76,14 +76,9 @@ impl BranchTransaction {
     ) -> Result<Begun, tokio_postgres::Error> {
         let gid = gid::encode(branch);
         let begin = format!("BEGIN; {} SET LOCAL handfast.branch = '{gid}'", limits.sql());
-        // Sent in this order in one go, and answered in it. What is known must not be asked inside of the transaction: the question would take
+        // Sent in this order in one go. What is known must not be asked inside of the transaction: the question would take
         // its snapshot, after which the application could not choose the isolation level.
-        let ((), known, ()) = try_join3(
-            lease.batch_execute(CLEAN),
-            known(&lease, branch, &gid),
-            lease.batch_execute(&begin),
-        )
-        .await?;
+        let (known, ()) = try_join(known(&lease, branch, &gid), lease.batch_execute(&begin)).await?;
         work.runs_on(Backend {
             process: known.process,
             application_name: session.to_owned(),
@@ -110,17 +105,6 @@ impl BranchTransaction {
     /// Runs one statement; how many rows it changed or returned.
     pub async fn execute(&self, sql: &str, params: &[Parameter]) -> Result<u64, tokio_postgres::Error> {
         self.lease.execute_typed(sql, &untyped(params)).await
-    }
-
-    /// Runs the last statement, and asks in the same round trip how the transaction stands then.
-    pub async fn execute_last(
-        &self,
-        sql: &str,
-        params: &[Parameter],
-    ) -> Result<(u64, Standing), tokio_postgres::Error> {
-        // If the statement fails, the question fails with it, and says less.
-        let (rows, standing) = join(self.execute(sql, params), self.standing()).await;
-        Ok((rows?, standing?))
     }
 
     /// Runs one statement and gives its rows, at most `max_rows` of them; `None` if there are more.
@@ -181,29 +165,22 @@ impl BranchTransaction {
         }
     }
 
-    /// Asks how the transaction stands, and promises if it may.
+    /// Writes the marker, prepares and looks whether it holds.
     pub async fn promise(self, seen: SeenLog) -> Promise {
-        match self.standing().await {
-            Err(error) => Promise::Vote(self.refuse(refusal(&error)).await),
-            Ok(standing) => self.promise_as(standing, seen).await,
-        }
-    }
-
-    /// Writes the marker, prepares and looks whether it holds. No statement has run since the transaction was found to stand so.
-    pub async fn promise_as(self, standing: Standing, seen: SeenLog) -> Promise {
-        match standing {
-            Standing::Foreign(refusal) => {
+        match self.state().await {
+            Err(error) => return Promise::Vote(self.refuse(refusal(&error)).await),
+            Ok(State::Foreign(refusal)) => {
                 // What a statement did outside of our transaction cannot be taken back; the connection is not reused.
                 tracing::error!(branch = %self.branch, reason = %refusal.message, "a statement left its branch");
                 self.work.settle();
                 return Promise::Vote(Vote::Refused(refusal));
             }
-            Standing::Unfit(refusal) => return Promise::Vote(self.refuse(refusal).await),
-            Standing::ReadOnly => {
+            Ok(State::Unfit(refusal)) => return Promise::Vote(self.refuse(refusal).await),
+            Ok(State::ReadOnly) => {
                 self.roll_back().await;
                 return Promise::Vote(Vote::ReadOnly);
             }
-            Standing::Wrote => {}
+            Ok(State::Wrote) => {}
         }
         // An application may have weakened synchronous_commit for itself; the vote must not be.
         let last = format!(
@@ -241,7 +218,7 @@ impl BranchTransaction {
         Promise::Vote(vote)
     }
 
-    async fn standing(&self) -> Result<Standing, tokio_postgres::Error> {
+    async fn state(&self) -> Result<State, tokio_postgres::Error> {
         let row = self
             .lease
             .query_typed_one(
@@ -253,29 +230,24 @@ impl BranchTransaction {
         let (ours, same_user, wrote): (bool, bool, bool) =
             (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         Ok(match (ours, same_user, wrote) {
-            (false, ..) => Standing::Foreign(Refusal::permanent(
+            (false, ..) => State::Foreign(Refusal::permanent(
                 "TRANSACTION_ENDED",
                 "a statement ended the branch's transaction; what it did may have been committed by itself",
             )),
-            (true, false, _) => Standing::Unfit(Refusal::permanent(
+            (true, false, _) => State::Unfit(Refusal::permanent(
                 "ROLE_CHANGED",
                 "a statement changed the role, and the prepared transaction would belong to that role; end with RESET ROLE",
             )),
-            (true, true, false) => Standing::ReadOnly,
-            (true, true, true) => Standing::Wrote,
+            (true, true, false) => State::ReadOnly,
+            (true, true, true) => State::Wrote,
         })
     }
 }
 
-/// How a transaction stands after its statements.
-pub(super) enum Standing {
-    /// There is something to promise.
+enum State {
     Wrote,
-    /// There is nothing.
     ReadOnly,
-    /// It is the branch's, and cannot be prepared.
     Unfit(Refusal),
-    /// It is not the branch's any more.
     Foreign(Refusal),
 }
 
