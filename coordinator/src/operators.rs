@@ -47,12 +47,16 @@ impl OperatorToken {
         };
         let unreadable =
             |error: std::io::Error| unusable(format!("{error}; check the path and its permissions"));
+        let is_file = |metadata: &std::fs::Metadata| match metadata.is_file() {
+            true => Ok(()),
+            false => Err(unusable("it is no file; give the path of one".to_owned())),
+        };
+        // To open a pipe would wait for whoever writes to it.
+        is_file(&std::fs::metadata(path).map_err(unreadable)?)?;
         let file = std::fs::File::open(path).map_err(unreadable)?;
         // Of the file that is open, and not of whatever has its name by now.
         let metadata = file.metadata().map_err(unreadable)?;
-        if !metadata.is_file() {
-            return Err(unusable("it is no file; give the path of one".to_owned()));
-        }
+        is_file(&metadata)?;
         let mode = metadata.permissions().mode();
         if mode & OTHERS != 0 {
             return Err(unusable(format!(

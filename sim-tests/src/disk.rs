@@ -93,6 +93,7 @@ struct State {
     syncs_to_fail: (u32, Kept),
     writes_to_fail: (u32, Kept),
     injected: Injected,
+    written_over: Option<WrittenOver>,
     observer: Option<Observer>,
     backup: Option<Backup>,
 }
@@ -111,6 +112,7 @@ impl Machine {
             syncs_to_fail: (0, Kept::ByChance),
             writes_to_fail: (0, Kept::ByChance),
             injected: Injected::default(),
+            written_over: None,
             observer: None,
             backup: None,
         })))
@@ -213,9 +215,9 @@ impl Machine {
         self.state().injected
     }
 
-    /// The first write to a file that the medium had under another name.
+    /// The first write to a file that a loss of power could have left under another name.
     pub fn written_over(&self) -> Option<WrittenOver> {
-        self.state().medium.written_over().cloned()
+        self.state().written_over.clone()
     }
 
     /// A copy of everything durable, as a backup would have it.
@@ -336,6 +338,9 @@ impl SimDisk {
                 .medium
                 .write(name, offset, &bytes[..end.saturating_sub(offset)])?;
             return Err(io::Error::from_raw_os_error(EIO));
+        }
+        if state.written_over.is_none() {
+            state.written_over = state.medium.other_name(name);
         }
         let result = state.medium.write(name, offset, bytes);
         if matches!(&result, Err(error) if error.kind() == io::ErrorKind::StorageFull) {

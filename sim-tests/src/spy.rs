@@ -83,19 +83,17 @@ async fn look_once(
 }
 
 /// Follows a transaction. What it shows as decided it never shows as undecided again, also after a restart: only what
-/// survives one is shown. A process that another has replaced may show what was so before. And a single branch may have been
-/// left to its store: a coordinator that has lost its record of that asks the store first, and says meanwhile that it does not know.
+/// survives one is shown, or that nobody knows until a store has been asked. A process that another has replaced may show what was so
+/// before.
 async fn watch(world: &World, client: &Client, intent: &Intent, id: TransactionId) {
     let mut watch = client.watch(id);
-    let (mut shown, mut has_several) = (None, false);
+    let mut shown = None;
     while let Ok(Some(found)) = watch.next().await {
         let is_open = matches!(
             found.state(),
             v1::TransactionState::Active | v1::TransactionState::Preparing
         );
-        has_several |= found.branches.len() > 1;
-        let is_final = has_several && !world.plan.has_standby;
-        if let (Some(decision), true, true) = (shown, is_open, is_final) {
+        if let (Some(decision), true, false) = (shown, is_open, world.plan.has_standby) {
             world.violated(format!(
                 "a watch of {id} has shown {decision:?} and shows {:?}",
                 found.state()

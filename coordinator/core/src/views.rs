@@ -32,6 +32,10 @@ impl Coordinator {
             return self.live_view(transaction, entry, age_ms, durable);
         }
         let state = match self.history.outcome(transaction) {
+            // Its store has decided, and what the coordinator has written down of that may still be lost.
+            Some((_, told_after)) if told_after > durable && transaction.is_unrecorded() => {
+                StateView::Delegated
+            }
             Some((_, told_after)) if told_after > durable => StateView::Preparing,
             Some((outcome, _)) => StateView::Ended(outcome.clone()),
             None if !self.is_mine(transaction) => StateView::NotMine,

@@ -42,7 +42,7 @@ pub struct Serve {
     #[arg(long, value_name = "MILLISECONDS")]
     overdue_after_ms: Option<u64>,
     /// Take operators' calls (status, tx in-doubt) only with the token in this file, which nobody but its owner may read
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "HANDFAST_OPERATOR_TOKEN_FILE")]
     operator_token_file: Option<PathBuf>,
     /// A test aid: delays each sync of the log, as a slow disk does
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 0, hide = true)]
@@ -67,7 +67,7 @@ impl Serve {
         let address = listener
             .local_addr()
             .map_err(|error| address_error(listen, &error))?;
-        warn_if_exposed(address, &settings.server.operators);
+        tell_whom_operators_are(address, &settings.server.operators);
 
         let path = log_directory(&self.data_dir);
         let disk = self.disk(&path, &settings).await?;
@@ -140,8 +140,10 @@ fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 /// Whoever reaches the port may call what operators call, unless a token is asked for.
-fn warn_if_exposed(address: SocketAddr, operators: &Operators) {
-    if operators.are_everybody() && !address.ip().to_canonical().is_loopback() {
+fn tell_whom_operators_are(address: SocketAddr, operators: &Operators) {
+    if !operators.are_everybody() {
+        tracing::info!("what operators call is taken with their token only");
+    } else if !address.ip().to_canonical().is_loopback() {
         tracing::warn!(
             %address,
             "everybody who reaches this address can call what operators call: give --operator-token-file, or listen on a loopback \

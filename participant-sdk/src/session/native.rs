@@ -279,6 +279,11 @@ impl<R: Resource> Engine for Native<R> {
     fn forget(&mut self, branch: BranchKey) {
         if self.forgets.len() < QUEUED_FORGETS {
             self.forgets.push(branch);
+            if self.forgets.len() == QUEUED_FORGETS {
+                tracing::warn!(
+                    "{QUEUED_FORGETS} branches wait to be forgotten, and no more are taken; their markers show in later scans, and go then"
+                );
+            }
         }
     }
 
@@ -304,6 +309,9 @@ impl<R: Resource> Engine for Native<R> {
             if !timeout.is_zero() {
                 self.run_prepare(request, timeout);
             }
+        }
+        if self.forgetting == Forgetting::Nothing && self.forgets.len() >= FORGETS_PER_CALL {
+            self.run_forget();
         }
         if self.forgetting == Forgetting::Nothing && !self.forgets.is_empty() {
             self.gather_forgets();

@@ -19,18 +19,15 @@ pub(super) struct Medium {
     changes: Vec<Change>,
     /// How many changes came before those.
     changes_before: u64,
-    /// The first write to a file that the medium has under another name.
-    written_over: Option<WrittenOver>,
 }
 
-/// A write to a file whose name of now is not durable, while another one is: should the power go, what was written is found
-/// under that.
+/// A write to a file that may have another name once the power is gone: what was written would be found under that.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WrittenOver {
     /// The name of now.
     pub name: String,
-    /// The name on the medium.
-    pub on_medium: String,
+    /// The other name, on the medium or on its way there.
+    pub other: String,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -109,27 +106,22 @@ impl Medium {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let number = self.link(name);
-        if self.written_over.is_none() {
-            self.written_over = self.is_otherwise_on_medium(name, number);
-        }
         self.inodes.entry(number).or_default().write(offset, bytes);
         Ok(())
     }
 
-    fn is_otherwise_on_medium(&self, name: &str, number: u64) -> Option<WrittenOver> {
-        if self.durable_names.get(name) == Some(&number) {
-            return None;
-        }
-        let (on_medium, _) = self.durable_names.iter().find(|(_, inode)| **inode == number)?;
+    /// Whether a file would perhaps be found under another name, should the power go.
+    pub fn other_name(&self, name: &str) -> Option<WrittenOver> {
+        let number = self.names.get(name)?;
+        let durable = self.durable_names.iter().map(|(other, inode)| (other, *inode));
+        let pending = self.changes.iter().filter_map(Change::gives);
+        let (other, _) = durable
+            .chain(pending)
+            .find(|(other, inode)| inode == number && *other != name)?;
         Some(WrittenOver {
             name: name.to_owned(),
-            on_medium: on_medium.clone(),
+            other: other.clone(),
         })
-    }
-
-    /// The first write to a file that the medium has under another name.
-    pub fn written_over(&self) -> Option<&WrittenOver> {
-        self.written_over.as_ref()
     }
 
     pub fn sync(&mut self, number: u64) {
@@ -311,8 +303,13 @@ impl Medium {
             .names
             .values()
             .chain(self.durable_names.values())
-            .chain(self.changes.iter().filter_map(Change::inode))
             .copied()
+            .chain(
+                self.changes
+                    .iter()
+                    .filter_map(Change::gives)
+                    .map(|(_, inode)| inode),
+            )
             .collect();
         self.inodes.retain(|number, _| live.contains(number));
     }
@@ -382,10 +379,10 @@ impl Change {
         }
     }
 
-    /// The inode that gets a name.
-    fn inode(&self) -> Option<&u64> {
+    /// The name that it gives, and to which inode.
+    fn gives(&self) -> Option<(&String, u64)> {
         match self {
-            Change::Link(_, inode) | Change::Rename(_, _, inode) => Some(inode),
+            Change::Link(name, inode) | Change::Rename(_, name, inode) => Some((name, *inode)),
             Change::Unlink(_) => None,
         }
     }

@@ -137,7 +137,7 @@ fn a_write_to_a_file_that_has_another_name_on_the_medium_is_told() {
         assert_eq!(machine.written_over(), None);
         disk.write("b", 0, vec![3]).await.unwrap();
         let told = machine.written_over().unwrap();
-        assert_eq!((told.name.as_str(), told.on_medium.as_str()), ("b", "a"));
+        assert_eq!((told.name.as_str(), told.other.as_str()), ("b", "a"));
     });
 }
 

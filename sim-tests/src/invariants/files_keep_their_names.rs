@@ -1,5 +1,5 @@
-//! "Any crash image recovers a prefix that holds every acknowledged force": nothing is written to a file while the medium has
-//! it under another name. Should the power go then, that name comes back with what does not belong there.
+//! "Any crash image recovers a prefix that holds every acknowledged force": nothing is written to a file that has another name on
+//! the medium, or may get it there. Should the power go then, that name comes back with what does not belong there.
 //!
 //! The loss of power need not come: which names are on the medium at the moment of a write says enough.
 
@@ -17,8 +17,8 @@ impl Invariant for FilesKeepTheirNames {
         match ending.written_over.first() {
             None => Ok(()),
             Some(file) => Err(format!(
-                "{} is written to, and is still {} on the medium",
-                file.name, file.on_medium
+                "{} is written to, and would perhaps be {} should the power go",
+                file.name, file.other
             )),
         }
     }
