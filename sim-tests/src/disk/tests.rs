@@ -115,11 +115,9 @@ fn a_name_that_is_given_while_the_directory_is_synced_may_be_lost() {
         let machine = Machine::new(1, SPEED);
         let disk = machine.mount();
         disk.write_sync("a", 0, vec![1]).await.unwrap();
-        let syncing = disk.clone();
-        let sync = madsim::task::spawn(async move { syncing.sync_dir().await });
-        madsim::task::yield_now().await;
-        disk.rename("a", "b").await.unwrap();
-        sync.await.unwrap().unwrap();
+        // The sync is asked for first, and takes its time.
+        let (synced, renamed) = futures_util::future::join(disk.sync_dir(), disk.rename("a", "b")).await;
+        synced.and(renamed).unwrap();
         machine.power_loss_that_keeps(Kept::Nothing);
         assert_eq!(machine.mount().list().await.unwrap(), ["a"]);
     });
