@@ -60,7 +60,33 @@ impl PostgresServer {
 
     /// A server whose data and log stay in `folder`, which is made. The user `postgres` is let through the folder's parent.
     pub fn start_in(folder: &Path, settings: &[&str]) -> anyhow::Result<Self> {
-        Self::make(folder.to_owned(), None, settings, None)
+        Self::make(folder.to_owned(), None, settings, |server| {
+            server.make_cluster(None)
+        })
+    }
+
+    /// A server with a copy of this one's data that follows it, asynchronously, with the same settings; `SELECT pg_promote()` makes it
+    /// one of its own.
+    pub fn start_standby(&self) -> anyhow::Result<Self> {
+        let temporary = tempfile::Builder::new().prefix("postgres-").tempdir()?;
+        let settings: Vec<&str> = self.settings.iter().map(String::as_str).collect();
+        let folder = temporary.path().join("server");
+        Self::make(folder, Some(temporary), &settings, |standby| {
+            standby.copy(self.port)
+        })
+    }
+
+    /// Takes the data of the server on this port, and says where to follow it.
+    fn copy(&self, port: u16) -> anyhow::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        self.give_to_user()?;
+        let mut basebackup = self.command("pg_basebackup");
+        basebackup
+            .args(["--no-sync", "--checkpoint=fast", "--write-recovery-conf", "-D"])
+            .arg(self.data())
+            .args(["-d", &format!("host=127.0.0.1 port={port} user=postgres")]);
+        run(&mut basebackup)?;
+        Ok(())
     }
 
     fn start_temporary(settings: &[&str], password: Option<&str>) -> anyhow::Result<Self> {
@@ -69,7 +95,7 @@ impl PostgresServer {
             temporary.path().join("server"),
             Some(temporary),
             settings,
-            password,
+            |server| server.make_cluster(password),
         )
     }
 
@@ -77,7 +103,7 @@ impl PostgresServer {
         folder: PathBuf,
         temporary: Option<tempfile::TempDir>,
         settings: &[&str],
-        password: Option<&str>,
+        fill: impl FnOnce(&Self) -> anyhow::Result<()>,
     ) -> anyhow::Result<Self> {
         let mut server = PostgresServer {
             process: None,
@@ -88,7 +114,7 @@ impl PostgresServer {
             databases: AtomicU32::new(0),
             _temporary: temporary,
         };
-        server.make_cluster(password)?;
+        fill(&server)?;
         for _ in 1..MAX_PORTS {
             server.port = free_port()?;
             match server.launch()? {

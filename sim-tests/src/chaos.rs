@@ -114,8 +114,9 @@ impl Chaos {
 
 impl Network for Chaos {
     fn session(&self, _resource: &ResourceName) -> Box<dyn Session> {
-        let node = self.0.participant_here();
-        let node = node.expect("only participants' processes dial");
+        let Some(Node::Participant(node)) = self.0.here() else {
+            panic!("only participants' processes dial");
+        };
         let number = {
             let mut wires = wires(&self.0);
             wires.sessions += 1;
@@ -174,8 +175,8 @@ impl Chaos {
     fn held_up(&self, direction: Direction) -> Duration {
         let until = self
             .0
-            .client_here()
-            .and_then(|client| wires(&self.0).cut_until(Node::Client(client), direction));
+            .here()
+            .and_then(|client| wires(&self.0).cut_until(client, direction));
         until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now()))
     }
 }

@@ -122,7 +122,7 @@ pub async fn second_coordinator(world: Arc<World>, number: u8) {
 pub async fn participant(world: Arc<World>, number: u8) {
     let node = Node::Participant(number);
     world.record(&Event::Started(node));
-    world.participant_runs_here(number);
+    world.runs_here(Node::Participant(number));
     let database = world.database(world.plan.participant_of(number)).cloned();
     let ended = match (database, world.register().cloned()) {
         (Some(database), _) => Box::pin(speak(&world, number, &database)).await,
@@ -216,7 +216,7 @@ fn builder(world: &World, number: u8, coordinator: u8) -> Result<Builder, Partic
 
 /// An application.
 pub async fn client(world: Arc<World>, number: u8) {
-    world.client_runs_here(number);
+    world.runs_here(Node::Client(number));
     world.record(&Event::Started(Node::Client(number)));
     crate::workload::run(&world, number).await;
 }

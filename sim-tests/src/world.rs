@@ -66,10 +66,8 @@ struct Processes {
     serving: BTreeSet<u8>,
     /// Which node has the log of a coordinator with a standby.
     active: u8,
-    /// Where participants' processes run.
-    participants: BTreeMap<NodeId, u8>,
-    /// Where clients' processes run.
-    clients: BTreeMap<NodeId, u8>,
+    /// Where the processes of participants and clients run.
+    places: BTreeMap<NodeId, Node>,
     /// Those that have started once.
     clients_started: BTreeSet<u8>,
 }
@@ -326,28 +324,16 @@ impl World {
         }
     }
 
-    /// The process that calls this is a participant's, on a node of its own.
-    pub fn participant_runs_here(&self, number: u8) {
+    /// The process that calls this is a participant's or a client's, on a machine of its own.
+    pub fn runs_here(&self, node: Node) {
         let here = madsim::plugin::node();
-        self.processes().participants.insert(here, number);
+        self.processes().places.insert(here, node);
     }
 
-    /// Whose process calls this: a participant's.
-    pub fn participant_here(&self) -> Option<u8> {
+    /// Whose process calls this, if it is a participant's or a client's.
+    pub fn here(&self) -> Option<Node> {
         let here = madsim::plugin::node();
-        self.processes().participants.get(&here).copied()
-    }
-
-    /// The process that calls this is a client's, on a node of its own.
-    pub fn client_runs_here(&self, number: u8) {
-        let here = madsim::plugin::node();
-        self.processes().clients.insert(here, number);
-    }
-
-    /// Whose process calls this: a client's.
-    pub fn client_here(&self) -> Option<u8> {
-        let here = madsim::plugin::node();
-        self.processes().clients.get(&here).copied()
+        self.processes().places.get(&here).copied()
     }
 
     /// A database's process can be reached by applications.

@@ -1,7 +1,10 @@
-//! A synchronous standby that is away: what the primary shows already is not said before the standby has it too.
+//! A synchronous standby that is away: what the primary shows already is not said before the standby has it too. And an asynchronous
+//! one that takes over without having it all.
 
 use std::time::Duration;
 
+use handfast_participant::ids::Generation;
+use handfast_participant::resources::postgres::PostgresResource;
 use handfast_participant::{Completion, Decision, Resource};
 use handfast_servers::{PostgresServer, ServerProcess};
 use tokio::time::timeout;
@@ -96,4 +99,44 @@ async fn a_promise_is_voted_only_once_the_standby_has_it() {
             Completion::Done
         );
     }
+}
+
+#[tokio::test]
+async fn what_an_asynchronous_standby_never_had_is_a_hazard_once_it_has_taken_over() {
+    let mut primary = PostgresServer::start(&["max_prepared_transactions=4"]).unwrap();
+    let accounts = "CREATE TABLE accounts (id text PRIMARY KEY, balance bigint); \
+                    INSERT INTO accounts VALUES ('alice', 100), ('bob', 100)";
+    primary.psql("postgres", accounts).unwrap();
+    let identity = PostgresResource::new(options(&primary.url("postgres")))
+        .open()
+        .await
+        .unwrap();
+    let resource = open(options(&primary.url("postgres"))).await;
+    let mut standby = primary.start_standby().unwrap();
+    let (early, late) = (branch(), branch());
+    assert_eq!(prepare(&resource, early, &add("alice", 1)).await, PREPARED);
+    // It lists no promises before it is promoted.
+    let written = primary.psql("postgres", "SELECT pg_current_wal_lsn()").unwrap();
+    let has_it = format!("SELECT pg_last_wal_replay_lsn() >= '{written}'");
+    until(|| standby.psql("postgres", &has_it).unwrap() == "t").await;
+    // It falls behind, and nobody waits for it.
+    standby.kill().unwrap();
+    assert_eq!(prepare(&resource, late, &add("bob", 1)).await, PREPARED);
+    primary.kill().unwrap();
+
+    standby.restart().unwrap();
+    standby.psql("postgres", "SELECT pg_promote()").unwrap();
+    let url = standby.url("postgres");
+    let promoted = PostgresResource::new(options(&url)).open().await.unwrap();
+    assert_eq!(
+        (promoted.store, promoted.generation),
+        (identity.store, Generation(2))
+    );
+    let resource = open(options(&url)).await;
+    let done = resource.finish(early, Decision::Commit).await.unwrap();
+    assert_eq!(done, Completion::Done);
+    let lost = resource.finish(late, Decision::Commit).await.unwrap();
+    assert!(matches!(lost, Completion::Hazard(_)), "{lost:?}");
+    let balances = "SELECT string_agg(balance::text, ',' ORDER BY id) FROM accounts";
+    assert_eq!(standby.psql("postgres", balances).unwrap(), "101,100");
 }
