@@ -101,6 +101,7 @@ async fn a_promise_is_voted_only_once_the_standby_has_it() {
     }
 }
 
+// FAULTS 24
 #[tokio::test]
 async fn what_an_asynchronous_standby_never_had_is_a_hazard_once_it_has_taken_over() {
     let mut primary = PostgresServer::start(&["max_prepared_transactions=4"]).unwrap();
