@@ -1,11 +1,22 @@
 //! The timer of an event loop, which both ends of a session are.
 
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+#[cfg(madsim)]
+pub mod once;
+#[cfg(not(madsim))]
+mod real;
+#[cfg(madsim)]
+mod simulated;
+
+use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
+
+#[cfg(not(madsim))]
+use real::Timer;
+#[cfg(madsim)]
+use simulated::Timer;
 
 /// The timer of a loop that asks for another moment at each turn.
 ///
@@ -20,7 +31,7 @@ pub struct Alarm {
 struct Set {
     at: Instant,
     /// Wakes nobody any more once it is dropped.
-    sleep: Pin<Box<Sleep>>,
+    timer: Timer,
     /// Who is woken by it.
     waker: Waker,
 }
@@ -46,38 +57,24 @@ impl Alarm {
         if let Some(set) = &self.set
             && set.at <= moment
             && set.waker.will_wake(context.waker())
-            && !set.sleep.is_elapsed()
+            && !set.timer.is_over()
         {
             return Poll::Pending;
         }
         if Instant::now() >= moment {
             return Poll::Ready(());
         }
-        let mut sleep = Box::pin(sleep_until(moment));
-        if set_off(sleep.as_mut(), context).is_ready() {
-            return Poll::Ready(());
-        }
         let waker = context.waker().clone();
-        self.set = Some(Set {
+        self.set = Timer::set(moment, &waker).map(|timer| Set {
             at: moment,
-            sleep,
+            timer,
             waker,
         });
-        Poll::Pending
+        match self.set {
+            Some(_) => Poll::Pending,
+            None => Poll::Ready(()),
+        }
     }
-}
-
-/// Polls a new timer so that it will wake. Within a task that has used up its turn, the runtime would answer "pending" for a
-/// timer that it has not even entered.
-#[cfg(not(madsim))]
-fn set_off(sleep: Pin<&mut Sleep>, context: &mut Context<'_>) -> Poll<()> {
-    std::pin::pin!(tokio::task::unconstrained(sleep)).poll(context)
-}
-
-/// The simulator knows no such turns.
-#[cfg(madsim)]
-fn set_off(sleep: Pin<&mut Sleep>, context: &mut Context<'_>) -> Poll<()> {
-    sleep.poll(context)
 }
 
 /// The instant that comes so long after `moment`, or one a year after it if that is further than the clock reaches.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use handfast_proto::alarm::once::sleep;
 use madsim::runtime::{Handle, NodeHandle};
 use madsim::task::NodeId;
-use madsim::time::sleep;
 use tokio::sync::mpsc;
 
 use crate::trace::Node;

@@ -30,8 +30,9 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use handfast_proto::alarm::once::{sleep, sleep_until};
 use handfast_wal::Disk;
-use madsim::time::{Instant, sleep, sleep_until};
+use madsim::time::Instant;
 
 use medium::{Medium, SECTOR};
 

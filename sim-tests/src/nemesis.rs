@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use handfast_proto::alarm::once::sleep;
 use handfast_wal::{Report, SegmentReport, Tail};
-use madsim::time::{Instant, sleep};
+use madsim::time::Instant;
 
 use crate::chaos::Direction;
 use crate::cluster::{Cluster, Death};

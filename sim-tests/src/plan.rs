@@ -274,5 +274,9 @@ fn settings(random: &mut fastrand::Rng) -> Settings {
     } else {
         100_000
     };
+    // What a returned resource is sent in pieces, and what it need not be.
+    if random.u8(..3) == 0 {
+        settings.limits.redelivery_step = random.usize(1..6);
+    }
     settings
 }

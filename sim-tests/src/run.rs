@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use handfast_participant::runtime::link;
+use handfast_proto::alarm::once::{sleep, timeout};
 use handfast_proto::v1::StatusRequest;
 use handfast_proto::v1::admin_client::AdminClient;
 use madsim::runtime::{Handle, NodeHandle, Runtime};
-use madsim::time::{Instant, sleep, timeout};
+use madsim::time::Instant;
 use tokio::sync::mpsc;
 use tonic::transport::Endpoint;
 

@@ -5,14 +5,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use futures_util::future::join;
+use futures_util::future::Either;
 use handfast_ids::TransactionId;
 use handfast_participant::Client;
+use handfast_proto::alarm::once::{sleep, timeout};
 use handfast_proto::v1;
-use madsim::time::{sleep, timeout};
 
 use crate::intent::Intent;
 use crate::trace::{Decision, Event, Node, Transaction};
+use crate::workload::side_by_side;
 use crate::world::World;
 
 /// How often a spy looks while an intent is pursued.
@@ -30,21 +31,19 @@ pub async fn look(world: &World, client: &Client, intent: &Intent) {
     let mut known = BTreeSet::new();
     look_once(world, client, intent, 1, &mut known).await;
     let watched = known.last().copied();
-    join(
-        async {
-            for look in 2..=LOOKS {
-                look_once(world, client, intent, look, &mut known).await;
-            }
-        },
-        async {
-            if let Some(id) = watched {
-                let longest = Duration::from_millis(intent.pause_ms * WATCHED_PAUSES);
-                // It may never end.
-                let _ = timeout(longest, watch(world, client, intent, id)).await;
-            }
-        },
-    )
-    .await;
+    let looks = async {
+        for look in 2..=LOOKS {
+            look_once(world, client, intent, look, &mut known).await;
+        }
+    };
+    let watching = async {
+        if let Some(id) = watched {
+            let longest = Duration::from_millis(intent.pause_ms * WATCHED_PAUSES);
+            // It may never end.
+            let _ = timeout(longest, watch(world, client, intent, id)).await;
+        }
+    };
+    side_by_side([Either::Left(looks), Either::Right(watching)]).await;
 }
 
 async fn look_once(
@@ -55,14 +54,15 @@ async fn look_once(
     known: &mut BTreeSet<TransactionId>,
 ) {
     sleep(Duration::from_millis(2 + intent.pause_ms * look / LOOKS)).await;
-    // Those that were live at the last look: decided meanwhile, ended, or forgotten.
-    for id in [known.first().copied(), known.last().copied()]
-        .into_iter()
-        .flatten()
+    // One that was live at the last look: decided meanwhile, ended, or forgotten.
+    let earlier = match look % 2 {
+        0 => known.first(),
+        _ => known.last(),
+    };
+    if let Some(id) = earlier.copied()
+        && let Ok(Ok(found)) = timeout(PATIENCE, client.get(id)).await
     {
-        if let Ok(Ok(found)) = timeout(PATIENCE, client.get(id)).await {
-            tell(world, intent, &found);
-        }
+        tell(world, intent, &found);
     }
     let live = v1::ListRequest {
         page_size: 0,
@@ -75,7 +75,8 @@ async fn look_once(
             known.extend(found.transaction_id.parse::<TransactionId>().ok());
         }
     }
-    if let Some(key) = intent.key()
+    if look % 2 == 0
+        && let Some(key) = intent.key()
         && let Ok(Ok(found)) = timeout(PATIENCE, client.get_by_key(key)).await
     {
         tell(world, intent, &found);

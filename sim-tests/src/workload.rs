@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::future::{join, join_all};
+use futures_util::future::{Either, join};
 use futures_util::stream::FuturesUnordered;
 use handfast_participant::client::{ActiveTransaction, ClientOptions};
 use handfast_participant::{Client, ClientError, Key, Outcome, Transaction as Request, Wait};
-use madsim::time::{sleep, timeout};
+use handfast_proto::alarm::once::{sleep, timeout};
 
 use crate::intent::{Finish, Intent, Part, Style, Work};
 use crate::plan::{Fault, Plan};
@@ -177,7 +177,11 @@ pub async fn run(world: &World, number: u8) {
             if intent.does_not_wait {
                 under_way.push(pursued);
             } else if intent.is_watched {
-                join(pursued, Box::pin(spy::look(world, client, intent))).await;
+                side_by_side([
+                    Either::Left(pursued),
+                    Either::Right(Box::pin(spy::look(world, client, intent))),
+                ])
+                .await;
             } else {
                 pursued.await;
             }
@@ -192,6 +196,12 @@ pub async fn run(world: &World, number: u8) {
         }
     }
     world.client_done(number);
+}
+
+/// Runs all of them to their ends. Only what was woken is looked at again: everybody waits with a timer, and a look costs.
+pub async fn side_by_side(all: impl IntoIterator<Item: Future<Output = ()>>) {
+    let mut all: FuturesUnordered<_> = all.into_iter().collect();
+    while all.next().await.is_some() {}
 }
 
 fn client_of(world: &World, coordinator: u8) -> Option<Client> {
@@ -225,7 +235,7 @@ async fn pursue(world: &World, client: &Client, intent: &Intent) {
                     );
                 })
             };
-            join_all((0..*at_once).map(|_| ask())).await;
+            side_by_side((0..*at_once).map(|_| ask())).await;
         }
         Style::Interactive(finish) => Box::pin(interact(world, client, intent, *finish)).await,
     }

@@ -98,7 +98,7 @@ impl Coordinator {
             .iter()
             .find(|branch| branch.state == BranchState::Asked);
         if let Some(branch) = asked
-            && let Some(session) = self.resources.get_mut(branch.resource).next_session()
+            && let Some(session) = self.resources.get_mut(branch.resource).session_again(transaction)
         {
             let branch = branch.id;
             self.send(session, Message::Resolve { transaction, branch }, None, effects);
@@ -130,13 +130,9 @@ impl Coordinator {
     /// Sees to it that somebody who begins to wait for a transaction in doubt is answered within a bound: after a restart there
     /// is no timer, and after many questions without an answer the next one may be a minute away.
     pub(crate) fn answer_in_time(&mut self, transaction: TransactionId) {
-        let at = Moment(self.now.0 + self.limits.redelivery_min_ms);
-        let waits_longer = self
-            .table
-            .get(transaction)
-            .is_some_and(|entry| entry.state.is_in_doubt() && entry.timer.is_none_or(|timer| timer > at));
-        if waits_longer {
-            self.set_timer(transaction, Some(at));
+        let entry = self.table.get(transaction);
+        if entry.is_some_and(|entry| entry.state.is_in_doubt()) {
+            self.hasten(transaction);
         }
     }
 
@@ -167,7 +163,7 @@ impl Coordinator {
         };
         target.state = next;
         let resource = self.resources.get_mut(index);
-        resource.unfinished -= 1;
+        resource.finish_one(transaction);
         // Nothing any more if it was asked: then they were given back with the doubt.
         resource.awaited_bytes -= entry.operation_bytes;
         // It is the coordinator's again, and the one branch has said everything.

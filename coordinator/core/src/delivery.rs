@@ -4,7 +4,7 @@ use handfast_ids::{BranchId, TransactionId};
 
 use crate::branch::{BranchEvent, BranchState, Step};
 use crate::coordinator::Coordinator;
-use crate::resources::ResourceIndex;
+use crate::resources::Resource;
 use crate::transaction::{State, Transaction};
 use crate::view::InDoubtState;
 use crate::{
@@ -13,9 +13,28 @@ use crate::{
 };
 
 impl Coordinator {
-    /// Sends the decision to every branch that has not acknowledged it and whose resource is there; sets the timer for
-    /// the next try. There is no last try.
+    /// Sends the decision to every branch whose resource is there.
     pub(crate) fn deliver(&mut self, transaction: TransactionId, effects: &mut Vec<Effect>) {
+        self.deliver_by(transaction, Resource::next_session, effects);
+    }
+
+    /// Sends it again to those that have not acknowledged it, but for what a returned resource is sent in its turn.
+    fn deliver_again(&mut self, transaction: TransactionId, effects: &mut Vec<Effect>) {
+        self.deliver_by(
+            transaction,
+            |resource| resource.session_again(transaction),
+            effects,
+        );
+    }
+
+    /// Sends the decision to every branch that has not acknowledged it, by the session that is picked, if one is; sets the timer
+    /// for the next try. There is no last try.
+    fn deliver_by(
+        &mut self,
+        transaction: TransactionId,
+        mut pick: impl FnMut(&mut Resource) -> Option<SessionId>,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(entry) = self.table.get_mut(transaction) else {
             return;
         };
@@ -33,7 +52,7 @@ impl Coordinator {
         for branch in &entry.branches {
             if let BranchState::Delivering(decision) = branch.state {
                 open = true;
-                if let Some(session) = self.resources.get_mut(branch.resource).next_session() {
+                if let Some(session) = pick(self.resources.get_mut(branch.resource)) {
                     messages.push((
                         session,
                         Message::Decision {
@@ -62,57 +81,7 @@ impl Coordinator {
                 self.abort(transaction, AbortReason::Deadline, effects)
             }
             State::Delegated { .. } => self.delegated_timer_fired(transaction, effects),
-            State::Committing { .. } | State::Aborting { .. } => self.deliver(transaction, effects),
-        }
-    }
-
-    /// Sends a returned resource its open decisions, a bounded number of transactions at a time.
-    pub(crate) fn redeliver_step(&mut self, index: ResourceIndex, effects: &mut Vec<Effect>) {
-        let Some(after) = self.resources.get(index).redeliver_after else {
-            return;
-        };
-        let mut looked_at = 0;
-        let mut last = None;
-        let mut due = Vec::new();
-        let mut asked = Vec::new();
-        for (transaction, entry) in self.table.after(Some(after)).take(self.limits.redelivery_step) {
-            looked_at += 1;
-            last = Some(transaction);
-            for branch in entry.branches.iter().filter(|branch| branch.resource == index) {
-                if let BranchState::Delivering(decision) = branch.state {
-                    let told_after = match decision {
-                        Decision::Commit => entry.state.told_after(),
-                        Decision::Abort => None,
-                    };
-                    due.push((transaction, branch.id, decision, told_after));
-                } else if branch.state == BranchState::Asked {
-                    asked.push((transaction, branch.id));
-                }
-            }
-        }
-        let more = looked_at == self.limits.redelivery_step;
-        self.resources.get_mut(index).redeliver_after = last.filter(|_| more);
-        for (transaction, branch) in asked {
-            if let Some(session) = self.resources.get_mut(index).next_session() {
-                let question = Message::Resolve { transaction, branch };
-                self.send(session, question, None, effects);
-            }
-            self.answer_in_time(transaction);
-        }
-        for (transaction, branch, decision, told_after) in due {
-            if let Some(session) = self.resources.get_mut(index).next_session() {
-                self.send_decision(session, transaction, branch, decision, told_after, effects);
-            }
-            if self
-                .table
-                .get(transaction)
-                .is_some_and(|entry| entry.timer.is_none())
-            {
-                self.set_timer(
-                    transaction,
-                    Some(Moment(self.now.0 + self.limits.redelivery_min_ms)),
-                );
-            }
+            State::Committing { .. } | State::Aborting { .. } => self.deliver_again(transaction, effects),
         }
     }
 
@@ -154,7 +123,7 @@ impl Coordinator {
             return;
         };
         target.state = next;
-        self.resources.get_mut(index).unfinished -= 1;
+        self.resources.get_mut(index).finish_one(transaction);
         if let Some(unacked) = entry.state.unacked() {
             *unacked -= 1;
         }

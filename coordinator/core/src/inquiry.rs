@@ -176,6 +176,12 @@ impl Coordinator {
                     .filter(|branch| branch.resource == resource);
                 let decided = entry.state.told_after();
                 match branch.map(|branch| branch.state) {
+                    // It will be told in its turn, and so would be twice.
+                    Some(BranchState::Delivering(_))
+                        if self.resources.get(resource).will_hear_of(transaction) =>
+                    {
+                        Verdict::Silence
+                    }
                     Some(state) => verdict_on_live(state, phase, &entry.state, decided),
                     // Work by a branch that never joined. Whatever is decided, it is not decided for this one.
                     None => Verdict::Decided(Decision::Abort, None),

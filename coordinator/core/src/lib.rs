@@ -50,6 +50,7 @@ mod mint;
 pub mod overdue;
 mod record;
 mod recovery;
+mod redelivery;
 mod resources;
 mod sessions;
 mod start;

@@ -38,7 +38,8 @@ pub struct Limits {
     pub promise_margin_ms: u64,
     /// The hint that goes with a refusal for lack of room.
     pub retry_hint_ms: u64,
-    /// Table slots looked at in one step when a returned resource is sent its open decisions.
+    /// Transactions looked at in one step when a returned resource is sent its open decisions. The next step is taken once no more
+    /// than half as many decisions are under way to it, so that new work need not wait behind all of them.
     pub redelivery_step: usize,
     /// Lines of scans that are kept for the operator because no decision can be given.
     pub held_branches: usize,
@@ -75,7 +76,7 @@ impl Default for Limits {
             redelivery_max_ms: 60_000,
             promise_margin_ms: 5000,
             retry_hint_ms: 100,
-            redelivery_step: 4096,
+            redelivery_step: 1024,
             held_branches: 10_000,
             overdue_after_ms: 5 * 60 * 1000,
         }

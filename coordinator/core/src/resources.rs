@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use handfast_ids::{Generation, InstanceId, ResourceName, StoreId, TransactionId};
 
 use crate::branch::Branch;
+use crate::redelivery::Redelivery;
 use crate::view::ResourceView;
 use crate::{BranchRecord, CloseReason, Limits, SessionHello, SessionId};
 
@@ -42,8 +43,8 @@ pub(crate) struct Resource {
     pub unfinished: usize,
     /// Of the operations of the transactions that wait for its vote, once for each branch.
     pub awaited_bytes: usize,
-    /// After which transaction the open decisions are still to be sent to a returned resource.
-    pub redeliver_after: Option<TransactionId>,
+    /// What is still to be sent to it, because it has come back.
+    pub redelivery: Option<Redelivery>,
 }
 
 /// One connection of one instance.
@@ -127,7 +128,7 @@ impl Resources {
             turn: 0,
             unfinished: 0,
             awaited_bytes: 0,
-            redeliver_after: None,
+            redelivery: None,
         });
         index
     }
@@ -225,7 +226,7 @@ impl Resources {
         let entry = self.get_mut(resource);
         entry.sessions.retain(|&other| other != session);
         if entry.sessions.is_empty() {
-            entry.redeliver_after = None;
+            entry.redelivery = None;
         }
         Some(resource)
     }
@@ -239,6 +240,32 @@ impl Resource {
         }
         self.turn = (self.turn + 1) % self.sessions.len();
         self.sessions.get(self.turn).copied()
+    }
+
+    /// A branch of it is finished.
+    pub fn finish_one(&mut self, transaction: TransactionId) {
+        self.unfinished -= 1;
+        if let Some(redelivery) = &mut self.redelivery {
+            redelivery.answered(transaction);
+        }
+    }
+
+    /// A session for what waits for an answer and whose time has come again. What a returned resource will be sent in its turn it
+    /// is not sent before; what it was sent holds up nothing any more.
+    pub fn session_again(&mut self, transaction: TransactionId) -> Option<SessionId> {
+        if self.will_hear_of(transaction) {
+            return None;
+        }
+        if let Some(redelivery) = &mut self.redelivery {
+            redelivery.answered(transaction);
+        }
+        self.next_session()
+    }
+
+    /// Whether its sessions will be sent the open decisions of a transaction, because it has come back.
+    pub fn will_hear_of(&self, transaction: TransactionId) -> bool {
+        let redelivery = self.redelivery.as_ref();
+        redelivery.is_some_and(|redelivery| redelivery.comes_to(transaction))
     }
 
     pub fn is_connected(&self) -> bool {

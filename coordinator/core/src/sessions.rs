@@ -53,8 +53,7 @@ impl Coordinator {
             });
             self.session_down(old, effects);
         }
-        self.resources.get_mut(admitted.resource).redeliver_after = Some(TransactionId::ZERO);
-        self.redeliver_step(admitted.resource, effects);
+        self.begin_redelivery(admitted.resource, effects);
     }
 
     /// A session is lost. Every branch that was pinned to it and has not voted dooms its transaction.

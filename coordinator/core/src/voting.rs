@@ -173,7 +173,7 @@ impl Coordinator {
         let resource = self.resources.get_mut(index);
         resource.awaited_bytes -= entry.operation_bytes;
         if !next.is_unfinished() {
-            resource.unfinished -= 1;
+            resource.finish_one(transaction);
         }
         if let Vote::Refused {
             reason,

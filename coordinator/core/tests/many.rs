@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use handfast_core::{
     Ack, AckKind, BranchRecord, Call, Coordinator, Decision, DecisionRecord, Effect, Event, ExecuteRequest,
-    Identity, Limits, Lsn, Message, Moment, OperationRequest, Outcome, Record, Recovery, Reply, SessionHello,
-    SessionId, Vote, Wait,
+    Identity, InDoubtLine, InDoubtPhase, Limits, Lsn, Message, Moment, OperationRequest, Outcome, Record,
+    Recovery, Reply, SessionHello, SessionId, Vote, Wait,
 };
 use handfast_ids::{
     BranchId, Epoch, Generation, InstanceId, LogId, Partition, ResourceName, StoreId, TransactionId,
@@ -209,7 +209,23 @@ fn a_hundred_thousand_in_doubt_are_drained_in_steps_and_new_work_is_served_betwe
     world.most = 0;
     (0..STORES.len()).for_each(|store| world.dial_in(store));
     let step = Limits::default().redelivery_step;
-    assert!(world.commits.len() <= 2 * step, "{} at once", world.commits.len());
+    let at_once = world.commits.len();
+    assert!(at_once <= STORES.len() * step, "{at_once} at once");
+    // Who has acknowledged nothing is sent nothing more, and what it scans is no reason to send it twice.
+    world.handle(Event::Tick);
+    let lines = (1..=IN_DOUBT).map(|number| InDoubtLine {
+        log: LogId(1),
+        transaction: TransactionId::new(1, Partition(0), Epoch(1), 2 * number),
+        branch: BranchId(0),
+        phase: InDoubtPhase::Prepared,
+    });
+    world.handle(Event::InDoubt {
+        session: session(0),
+        lines: lines.collect(),
+        complete: true,
+    });
+    let under_way = world.commits.len();
+    assert!(under_way <= at_once + step, "{under_way} under way");
 
     world.execute(7, 2);
     assert_eq!(world.prepares.len(), 2, "new work waits for nobody");

@@ -21,6 +21,11 @@ pub use simulated::{
     spawn_blocking, wall_ms, watch_core,
 };
 
+#[cfg(madsim)]
+use handfast_proto::alarm::once as waits;
+#[cfg(not(madsim))]
+use tokio::time as waits;
+
 pub use handfast_proto::alarm::{Alarm, later};
 pub use tokio::task::JoinHandle;
 
@@ -83,7 +88,7 @@ where
 
 /// Waits for a while.
 pub async fn sleep(duration: Duration) {
-    tokio::time::sleep(duration).await;
+    waits::sleep(duration).await;
 }
 
 /// The instant that comes so long after now; a year from now if that is further than the clock reaches.
@@ -94,5 +99,5 @@ pub fn from_now(after: Duration) -> Instant {
 
 /// Waits for `future`, but not for longer than `duration`; `None` if the time was over first.
 pub async fn timeout<F: Future>(duration: Duration, future: F) -> Option<F::Output> {
-    tokio::time::timeout(duration, future).await.ok()
+    waits::timeout(duration, future).await.ok()
 }

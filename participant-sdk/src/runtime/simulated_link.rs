@@ -115,6 +115,6 @@ async fn pass(delay: Duration, is_lost: bool) {
         std::future::pending::<()>().await;
     }
     if !delay.is_zero() {
-        tokio::time::sleep(delay).await;
+        handfast_proto::alarm::once::sleep(delay).await;
     }
 }

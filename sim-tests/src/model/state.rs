@@ -259,6 +259,7 @@ fn limits(world: &World) -> Limits {
         max_timeout_ms: PERIOD_MS,
         redelivery_min_ms: PERIOD_MS,
         redelivery_max_ms: PERIOD_MS,
+        redelivery_step: 1,
         ..Limits::default()
     }
 }

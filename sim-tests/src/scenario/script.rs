@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use madsim::time::{Instant, sleep, timeout};
+use handfast_proto::alarm::once::{sleep, timeout};
+use madsim::time::Instant;
 use tokio::sync::mpsc;
 
 use super::fault::Action;

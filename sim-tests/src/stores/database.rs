@@ -19,8 +19,9 @@ use handfast_participant::{
     BranchKey, Completion, Decision, EnlistedBranch, Refusal, Resource, ResourceError, ScanLine, ScanPhase,
     SeenLog, StoreIdentity, Vote, Work,
 };
+use handfast_proto::alarm::once::sleep;
 use madsim::runtime::NodeHandle;
-use madsim::time::{Instant, sleep};
+use madsim::time::Instant;
 
 use super::Accounts;
 use crate::intent::Operation;
