@@ -272,6 +272,7 @@ impl Settings {
             ("limits.transactions", self.limits.transactions as u64),
             ("limits.resources", self.limits.resources as u64),
             ("limits.overdue_after_ms", self.limits.overdue_after_ms),
+            ("limits.redelivery_step", self.limits.redelivery_step as u64),
             ("log.checkpoint_bytes", self.log.checkpoint_bytes),
         ];
         if let Some((name, _)) = positive.into_iter().find(|(_, value)| *value == 0) {

@@ -131,16 +131,12 @@ impl Coordinator {
             .keys
             .next_expiry_ms()
             .map(|ms| self.mint.moment_of(ms).max(self.next_key_expiry));
-        let redelivery = self.resources.iter().any(|resource| {
-            resource
-                .redelivery
-                .as_ref()
-                .is_some_and(|open| open.has_room(&self.limits))
-        });
-        [timer, expiry, redelivery.then_some(self.now)]
-            .into_iter()
-            .flatten()
-            .min()
+        let redelivery = self
+            .resources
+            .iter()
+            .filter_map(|resource| resource.next_redelivery(&self.limits))
+            .min();
+        [timer, expiry, redelivery].into_iter().flatten().min()
     }
 
     /// Whether [`Event::Drain`] has been taken and nothing decided is left to deliver to connected resources.
@@ -203,18 +199,6 @@ impl Coordinator {
             if let Some(at) = at {
                 self.timers.set(at, transaction);
             }
-        }
-    }
-
-    /// Sees to it that the timer of a transaction fires soon: within the shortest wait for an answer.
-    pub(crate) fn hasten(&mut self, transaction: TransactionId) {
-        let at = Moment(self.now.0 + self.limits.redelivery_min_ms);
-        let waits_longer = self
-            .table
-            .get(transaction)
-            .is_some_and(|entry| entry.timer.is_none_or(|timer| timer > at));
-        if waits_longer {
-            self.set_timer(transaction, Some(at));
         }
     }
 

@@ -130,9 +130,13 @@ impl Coordinator {
     /// Sees to it that somebody who begins to wait for a transaction in doubt is answered within a bound: after a restart there
     /// is no timer, and after many questions without an answer the next one may be a minute away.
     pub(crate) fn answer_in_time(&mut self, transaction: TransactionId) {
-        let entry = self.table.get(transaction);
-        if entry.is_some_and(|entry| entry.state.is_in_doubt()) {
-            self.hasten(transaction);
+        let at = Moment(self.now.0 + self.limits.redelivery_min_ms);
+        let waits_longer = self
+            .table
+            .get(transaction)
+            .is_some_and(|entry| entry.state.is_in_doubt() && entry.timer.is_none_or(|timer| timer > at));
+        if waits_longer {
+            self.set_timer(transaction, Some(at));
         }
     }
 
@@ -163,7 +167,7 @@ impl Coordinator {
         };
         target.state = next;
         let resource = self.resources.get_mut(index);
-        resource.finish_one(transaction);
+        resource.finish_one(transaction, self.now);
         // Nothing any more if it was asked: then they were given back with the doubt.
         resource.awaited_bytes -= entry.operation_bytes;
         // It is the coordinator's again, and the one branch has said everything.

@@ -123,7 +123,7 @@ impl Coordinator {
             return;
         };
         target.state = next;
-        self.resources.get_mut(index).finish_one(transaction);
+        self.resources.get_mut(index).finish_one(transaction, self.now);
         if let Some(unacked) = entry.state.unacked() {
             *unacked -= 1;
         }

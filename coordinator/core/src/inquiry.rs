@@ -2,6 +2,7 @@
 //!
 //! | the owner knows | a prepared branch is answered |
 //! |---|---|
+//! | a decision that this participant will be sent in its turn, because it has come back | nothing: it would be told twice |
 //! | a decision to commit, not ended | commit, once the decision is durable |
 //! | active or preparing | wait |
 //! | a decision to abort, or a live transaction without this branch | abort |

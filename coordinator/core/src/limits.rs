@@ -38,8 +38,9 @@ pub struct Limits {
     pub promise_margin_ms: u64,
     /// The hint that goes with a refusal for lack of room.
     pub retry_hint_ms: u64,
-    /// Transactions looked at in one step when a returned resource is sent its open decisions. The next step is taken once no more
-    /// than half as many decisions are under way to it, so that new work need not wait behind all of them.
+    /// Transactions looked at, and decisions sent, in one step when a returned resource is sent what is open; at least one. The next step
+    /// is taken once no more than half as many decisions are under way to it, so that new work need not wait behind all of
+    /// them, or once nothing of them was acknowledged for `redelivery_min_ms`.
     pub redelivery_step: usize,
     /// Lines of scans that are kept for the operator because no decision can be given.
     pub held_branches: usize,

@@ -7,14 +7,17 @@
 //! ```
 //!
 //! A participant that comes back to a hundred thousand decisions would put new work behind all of them, if they were sent
-//! at once. So the next step waits until half of a step is acknowledged, or due again.
+//! at once. So the next step waits until half of a step is acknowledged, or until nothing of it was for a while: what hangs
+//! holds up the rest no longer than that.
+//!
+//! A participant that comes and goes goes on where it was. What it was sent in vain has a timer, and its next scan shows it.
 
 use handfast_ids::TransactionId;
 
 use crate::branch::BranchState;
 use crate::coordinator::Coordinator;
 use crate::resources::ResourceIndex;
-use crate::{Decision, Effect, Limits, Message};
+use crate::{Decision, Effect, Limits, Message, Moment};
 
 /// How far a returned resource is in what was open when it came.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -23,8 +26,10 @@ pub(crate) struct Redelivery {
     after: TransactionId,
     /// The last that may have been open.
     until: TransactionId,
-    /// Messages that wait for an answer. A message whose time has come again counts no more.
+    /// Messages of this walk that wait for an answer.
     under_way: usize,
+    /// When one of them was sent or answered last.
+    moved: Moment,
 }
 
 impl Redelivery {
@@ -33,49 +38,64 @@ impl Redelivery {
         self.after < transaction && transaction <= self.until
     }
 
-    /// Whether the next step may be taken.
-    pub fn has_room(&self, limits: &Limits) -> bool {
-        self.under_way <= limits.redelivery_step / 2
+    /// When the next step may be taken, unless there are answers before.
+    pub fn next_step(&self, limits: &Limits) -> Moment {
+        match self.under_way <= limits.redelivery_step / 2 {
+            true => self.moved,
+            false => Moment(self.moved.0 + limits.redelivery_min_ms),
+        }
     }
 
-    /// A message about this transaction no longer waits for an answer.
-    pub fn answered(&mut self, transaction: TransactionId) {
+    /// A branch of this transaction has answered.
+    pub fn answered(&mut self, transaction: TransactionId, now: Moment) {
         if transaction <= self.after {
             self.under_way = self.under_way.saturating_sub(1);
+            self.moved = now;
         }
     }
 }
 
 impl Coordinator {
-    /// A resource has come back: it is sent what is open, from the oldest transaction on.
+    /// A resource has come back: it is sent what is open, from the oldest transaction on, or from where it was.
     pub(crate) fn begin_redelivery(&mut self, index: ResourceIndex, effects: &mut Vec<Effect>) {
-        let redelivery = Redelivery {
+        let (now, until) = (self.now, self.mint.last());
+        let resource = self.resources.get_mut(index);
+        let is_first = resource.sessions().len() == 1;
+        let redelivery = resource.redelivery.get_or_insert(Redelivery {
             after: TransactionId::ZERO,
-            until: self.mint.last(),
+            until,
             under_way: 0,
-        };
-        self.resources.get_mut(index).redelivery = Some(redelivery);
+            moved: now,
+        });
+        redelivery.until = until;
+        if is_first {
+            redelivery.under_way = 0;
+        }
         self.redeliver_step(index, effects);
     }
 
     /// Sends a returned resource its open decisions, and asks it how it has decided what was left to it: of a bounded number of
-    /// transactions, if there is room.
+    /// transactions, if it is time.
     pub(crate) fn redeliver_step(&mut self, index: ResourceIndex, effects: &mut Vec<Effect>) {
-        let Some(mut redelivery) = self.resources.get(index).redelivery else {
+        let resource = self.resources.get(index);
+        let is_time = resource
+            .next_redelivery(&self.limits)
+            .is_some_and(|at| at <= self.now);
+        let Some(mut redelivery) = resource.redelivery.filter(|_| is_time) else {
             return;
         };
-        if !redelivery.has_room(&self.limits) {
-            return;
-        }
-        let mut looked_at = 0;
+        let mut has_more = false;
         let mut due = Vec::new();
         let mut asked = Vec::new();
         let ahead = self.table.after(Some(redelivery.after));
-        for (transaction, entry) in ahead
-            .take_while(|(transaction, _)| *transaction <= redelivery.until)
-            .take(self.limits.redelivery_step)
-        {
-            looked_at += 1;
+        for (looked_at, (transaction, entry)) in ahead.enumerate() {
+            if transaction > redelivery.until {
+                break;
+            }
+            if looked_at.max(due.len() + asked.len()) >= self.limits.redelivery_step {
+                has_more = true;
+                break;
+            }
             redelivery.after = transaction;
             for branch in entry.branches.iter().filter(|branch| branch.resource == index) {
                 if let BranchState::Delivering(decision) = branch.state {
@@ -89,8 +109,13 @@ impl Coordinator {
                 }
             }
         }
-        redelivery.under_way += due.len() + asked.len();
-        let has_more = looked_at == self.limits.redelivery_step;
+        // What got no answer for so long that this step is taken all the same is waited for no longer.
+        let still_awaited = match redelivery.under_way <= self.limits.redelivery_step / 2 {
+            true => redelivery.under_way,
+            false => 0,
+        };
+        redelivery.under_way = still_awaited + due.len() + asked.len();
+        redelivery.moved = self.now;
         self.resources.get_mut(index).redelivery = has_more.then_some(redelivery);
         for (transaction, branch) in asked {
             if let Some(session) = self.resources.get_mut(index).next_session() {
@@ -103,8 +128,14 @@ impl Coordinator {
             if let Some(session) = self.resources.get_mut(index).next_session() {
                 self.send_decision(session, transaction, branch, decision, told_after, effects);
             }
-            // One that gets no answer comes again soon, however long the resource was away: else it would hold up what follows.
-            self.hasten(transaction);
+            if self
+                .table
+                .get(transaction)
+                .is_some_and(|entry| entry.timer.is_none())
+            {
+                let at = Moment(self.now.0 + self.limits.redelivery_min_ms);
+                self.set_timer(transaction, Some(at));
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use handfast_ids::{Generation, InstanceId, ResourceName, StoreId, TransactionId}
 use crate::branch::Branch;
 use crate::redelivery::Redelivery;
 use crate::view::ResourceView;
-use crate::{BranchRecord, CloseReason, Limits, SessionHello, SessionId};
+use crate::{BranchRecord, CloseReason, Limits, Moment, SessionHello, SessionId};
 
 /// A resource's place in the table of resources; never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -43,7 +43,7 @@ pub(crate) struct Resource {
     pub unfinished: usize,
     /// Of the operations of the transactions that wait for its vote, once for each branch.
     pub awaited_bytes: usize,
-    /// What is still to be sent to it, because it has come back.
+    /// What is still to be sent to it, because it has come back. Kept while it is away again.
     pub redelivery: Option<Redelivery>,
 }
 
@@ -225,9 +225,6 @@ impl Resources {
         let resource = self.sessions.remove(&session)?.resource;
         let entry = self.get_mut(resource);
         entry.sessions.retain(|&other| other != session);
-        if entry.sessions.is_empty() {
-            entry.redelivery = None;
-        }
         Some(resource)
     }
 }
@@ -243,29 +240,37 @@ impl Resource {
     }
 
     /// A branch of it is finished.
-    pub fn finish_one(&mut self, transaction: TransactionId) {
+    pub fn finish_one(&mut self, transaction: TransactionId, now: Moment) {
         self.unfinished -= 1;
         if let Some(redelivery) = &mut self.redelivery {
-            redelivery.answered(transaction);
+            redelivery.answered(transaction, now);
         }
     }
 
     /// A session for what waits for an answer and whose time has come again. What a returned resource will be sent in its turn it
-    /// is not sent before; what it was sent holds up nothing any more.
+    /// is not sent before.
     pub fn session_again(&mut self, transaction: TransactionId) -> Option<SessionId> {
-        if self.will_hear_of(transaction) {
-            return None;
+        match self.will_hear_of(transaction) {
+            true => None,
+            false => self.next_session(),
         }
-        if let Some(redelivery) = &mut self.redelivery {
-            redelivery.answered(transaction);
-        }
-        self.next_session()
+    }
+
+    /// When it can be sent more of what was open when it came, if there is more.
+    pub fn next_redelivery(&self, limits: &Limits) -> Option<Moment> {
+        let redelivery = self.redelivery.as_ref().filter(|_| self.is_connected());
+        redelivery.map(|redelivery| redelivery.next_step(limits))
     }
 
     /// Whether its sessions will be sent the open decisions of a transaction, because it has come back.
     pub fn will_hear_of(&self, transaction: TransactionId) -> bool {
         let redelivery = self.redelivery.as_ref();
         redelivery.is_some_and(|redelivery| redelivery.comes_to(transaction))
+    }
+
+    /// Its sessions, in the order of dialing in.
+    pub fn sessions(&self) -> &[SessionId] {
+        &self.sessions
     }
 
     pub fn is_connected(&self) -> bool {

@@ -173,7 +173,7 @@ impl Coordinator {
         let resource = self.resources.get_mut(index);
         resource.awaited_bytes -= entry.operation_bytes;
         if !next.is_unfinished() {
-            resource.finish_one(transaction);
+            resource.finish_one(transaction, self.now);
         }
         if let Vote::Refused {
             reason,

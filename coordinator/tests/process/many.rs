@@ -28,11 +28,11 @@ const IN_DOUBT: usize = 100_000;
 
 /// Bytes that a transaction of two branches in doubt may cost the coordinator at its peak, above what an empty one takes.
 ///
-/// What stays of one takes less than 400 (`handfast-core`, `table/tests.rs`), and its outcome in the history some 100. The rest is
-/// under way while its participants are told faster than they do it: for each branch the line of its scan (48), and the decision as a
-/// message of the core (some 100) and on the wire (45), once in answer to the scan, once because its participant is back,
-/// and again by a timer or two. That is 1700, in lists of which half may be unused. It must not grow with time.
-const PEAK_BYTES_PER_TRANSACTION: u64 = 4096;
+/// What stays of one takes less than 400 (`handfast-core`, `table/tests.rs`), its outcome in the history some 100, and the record of its
+/// end some 50. The rest is what each of two participants says first: a line of its scan for each branch, on the wire (48) and as the
+/// core reads it (some 60). Of decisions, few are under way. That is 800, in lists of which a part may be unused. It must not grow
+/// with time.
+const PEAK_BYTES_PER_TRANSACTION: u64 = 2048;
 
 /// Steadily: for so long no branch may have been delivered while some are left. A second does, on a machine that is not busy.
 const LONGEST_PAUSE: Duration = Duration::from_secs(25);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Alarm;
+use super::{Alarm, later};
 
 /// The shortest wait: what the simulator grants as well.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -19,7 +19,7 @@ pub struct Elapsed;
 
 /// Waits for a while.
 pub async fn sleep(duration: Duration) {
-    sleep_until(now() + duration.max(SHORTEST)).await;
+    sleep_until(later(now(), duration.max(SHORTEST))).await;
 }
 
 /// Waits until this moment.
@@ -34,7 +34,7 @@ pub async fn sleep_until(moment: Instant) {
 /// If the time was over first.
 pub async fn timeout<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
     let mut future = pin!(future);
-    let (mut alarm, moment) = (Alarm::new(), now() + limit.max(SHORTEST));
+    let (mut alarm, moment) = (Alarm::new(), later(now(), limit.max(SHORTEST)));
     poll_fn(|context| match future.as_mut().poll(context) {
         Poll::Ready(output) => Poll::Ready(Ok(output)),
         Poll::Pending => alarm.poll_until(moment, context).map(|()| Err(Elapsed)),
