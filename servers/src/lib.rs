@@ -17,10 +17,12 @@ mod postgres;
 mod process;
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::ops::RangeInclusive;
+use std::ops::Range;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 
 pub use kafka::{KafkaBroker, KafkaView};
 pub use mariadb::MariadbServer;
@@ -32,19 +34,29 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// The ports that are given out: below the range that the system takes for outgoing connections, so that a port is still free
 /// when its server is started again.
-const PORTS: RangeInclusive<u16> = 20_000..=31_999;
-/// How many of them are tried.
-const MAX_PORTS: u32 = 1_000;
+const PORTS: Range<u16> = 20_000..32_000;
 
-/// A loopback port that nobody listens on now.
+/// How many ports this process has been given. Whoever asks twice before it listens must not hear the same port twice, and
+/// neither must two tests that start their servers side by side.
+static GIVEN: AtomicU16 = AtomicU16::new(0);
+
+/// Where this process begins to look, so that two that run side by side rarely meet.
+static FIRST: LazyLock<u16> = LazyLock::new(|| fastrand::u16(..PORTS.end - PORTS.start));
+
+/// A loopback port that nobody listens on now, and that this process was not given before.
 pub fn free_port() -> anyhow::Result<u16> {
-    for _ in 0..MAX_PORTS {
-        let port = fastrand::u16(PORTS);
+    let count = PORTS.end - PORTS.start;
+    loop {
+        let given = GIVEN
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, |given| {
+                (given < count).then_some(given + 1)
+            })
+            .map_err(|_| anyhow!("no free port is left among {PORTS:?} of 127.0.0.1"))?;
+        let port = PORTS.start + (*FIRST + given) % count;
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return Ok(port);
         }
     }
-    bail!("no free port among {PORTS:?} of 127.0.0.1")
 }
 
 /// Whether this process is root, which some servers refuse to be.
@@ -66,4 +78,24 @@ pub fn wait_until(
         std::thread::sleep(POLL);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn nobody_is_given_a_port_twice() {
+        let ask = || (0..50).map(|_| free_port().unwrap()).collect::<Vec<_>>();
+        let given = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+            all.into_iter()
+                .flat_map(|asked| asked.join().unwrap())
+                .collect::<Vec<_>>()
+        });
+        let different: BTreeSet<u16> = given.iter().copied().collect();
+        assert_eq!(different.len(), given.len(), "{given:?}");
+    }
 }
