@@ -2,7 +2,7 @@
 //! the simulator; `include_proto!` picks one.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use prost::Message;
 
@@ -32,5 +32,22 @@ fn compile(package: &str, protos: &[&str]) -> Result<(), Box<dyn Error>> {
         .file_descriptor_set_path(&path)
         .skip_protoc_run()
         .compile_protos(protos, &["."])?;
-    Ok(())
+    lay_on_our_transport(&path.with_file_name("sim").join(format!("{package}.rs")))
+}
+
+/// The simulator's clients call over the transport of this crate instead of the one that comes with the simulator.
+fn lay_on_our_transport(code: &Path) -> Result<(), Box<dyn Error>> {
+    let mut text = std::fs::read_to_string(code)?;
+    for (theirs, ours) in [
+        ("tonic::client::Grpc", "crate::transport::simulated::Grpc"),
+        ("tonic::transport::Channel", "crate::transport::Channel"),
+        ("tonic::transport::Endpoint", "crate::transport::Endpoint"),
+        ("tonic::transport::Error", "crate::transport::Error"),
+    ] {
+        if !text.contains(theirs) {
+            return Err(format!("{} has no {theirs}: see what generates it now", code.display()).into());
+        }
+        text = text.replace(theirs, ours);
+    }
+    Ok(std::fs::write(code, text)?)
 }

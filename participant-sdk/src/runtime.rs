@@ -11,7 +11,7 @@ pub mod link;
 use std::future::Future;
 use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint};
+use handfast_proto::transport::{Channel, Endpoint};
 
 #[cfg(madsim)]
 pub use handfast_proto::alarm::once::{sleep_until, timeout};

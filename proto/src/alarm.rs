@@ -48,10 +48,6 @@ impl Alarm {
     }
 
     /// The same, for streams and futures that are written by hand.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "a part of both crates' seams: the simulator's clock in its build"
-    )]
     pub fn poll_until(&mut self, moment: Instant, context: &mut Context<'_>) -> Poll<()> {
         // The timer knows by itself whether it is still to come, and then so is the moment: most turns ask no clock.
         if let Some(set) = &self.set
@@ -60,9 +56,6 @@ impl Alarm {
             && !set.timer.is_over()
         {
             return Poll::Pending;
-        }
-        if Instant::now() >= moment {
-            return Poll::Ready(());
         }
         let waker = context.waker().clone();
         self.set = Timer::set(moment, &waker).map(|timer| Set {

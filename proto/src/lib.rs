@@ -6,6 +6,7 @@
 //! - [`convert`]: wire to ids, with an error that names the field.
 //! - [`status`]: the one mapping between an error's stable reason and a gRPC status.
 //! - [`alarm`]: the timer of the event loops at both ends of a session.
+//! - [`transport`]: how calls get from one process to another.
 //!
 //! What must never live here: protocol decisions, and anything that knows a transaction's state.
 #![deny(missing_docs)]
@@ -13,6 +14,7 @@
 pub mod alarm;
 pub mod convert;
 pub mod status;
+pub mod transport;
 
 pub use handfast_ids as ids;
 

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use handfast_participant::runtime::link;
 use handfast_proto::alarm::once::{sleep, timeout};
+use handfast_proto::transport::Endpoint;
+use handfast_proto::transport::simulated::Network;
 use handfast_proto::v1::StatusRequest;
 use handfast_proto::v1::admin_client::AdminClient;
 use madsim::runtime::{Handle, NodeHandle, Runtime};
 use madsim::time::Instant;
 use tokio::sync::mpsc;
-use tonic::transport::Endpoint;
 
 use crate::chaos::Chaos;
 use crate::cluster::Cluster;
@@ -76,11 +77,10 @@ fn run_here(plan: Plan, is_kept: bool) -> Verdict {
     let panicked: Arc<Mutex<Option<String>>> = Arc::default();
     let note = panicked.clone();
     PANIC.with(|panic| *panic.borrow_mut() = Some(note));
-    let mut config = madsim::Config::default();
-    config.net.send_latency = Duration::from_millis(1)..Duration::from_millis(3);
     let stage: Stage = Arc::default();
     let ended = panic::catch_unwind(AssertUnwindSafe(|| {
-        let mut runtime = Runtime::with_seed_and_config(seed, config);
+        let mut runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
+        runtime.add_simulator::<Network>();
         runtime.set_time_limit(LONGEST);
         runtime.block_on(simulate(plan, is_kept, stage.clone()))
     }));

@@ -29,18 +29,19 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// the first look shows.
 pub async fn look(world: &World, client: &Client, intent: &Intent) {
     let mut known = BTreeSet::new();
-    look_once(world, client, intent, 1, &mut known).await;
+    // In boxes: a look is large, and whoever awaits it is moved several times before it runs.
+    Box::pin(look_once(world, client, intent, 1, &mut known)).await;
     let watched = known.last().copied();
     let looks = async {
         for look in 2..=LOOKS {
-            look_once(world, client, intent, look, &mut known).await;
+            Box::pin(look_once(world, client, intent, look, &mut known)).await;
         }
     };
     let watching = async {
         if let Some(id) = watched {
             let longest = Duration::from_millis(intent.pause_ms * WATCHED_PAUSES);
             // It may never end.
-            let _ = timeout(longest, watch(world, client, intent, id)).await;
+            let _ = timeout(longest, Box::pin(watch(world, client, intent, id))).await;
         }
     };
     side_by_side([Either::Left(looks), Either::Right(watching)]).await;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 use handfast_proto::status::{Failure, Reason};
+use handfast_proto::transport::{Channel, Endpoint};
 use handfast_proto::v1::admin_client::AdminClient;
 use handfast_proto::v1::transactions_client::TransactionsClient;
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
 use super::output::Output;

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::time::UNIX_EPOCH;
 
 use handfast_core::{Coordinator, Moment};
+use handfast_proto::transport::simulated::Server;
 use handfast_proto::v1::admin_server::AdminServer;
 use handfast_proto::v1::participants_server::ParticipantsServer;
 use handfast_proto::v1::transactions_server::TransactionsServer;
 use tokio::sync::watch;
 use tonic::Request;
-use tonic::transport::Server;
 
 use super::{CoreStep, JoinHandle, Phase};
 use crate::server::Services;
@@ -42,11 +42,11 @@ pub async fn serve(
     };
     let operators = services.operators;
     let admin = AdminServer::with_interceptor(services.admin, move |call: Request<()>| operators.admit(call));
-    Server::builder()
+    Server::new()
         .add_service(TransactionsServer::new(services.transactions))
         .add_service(ParticipantsServer::new(services.participants))
         .add_service(admin)
-        .serve_with_shutdown(listener.0, stopped)
+        .serve(listener.0, stopped)
         .await
         .map_err(|error| error.to_string())
 }

@@ -4,10 +4,10 @@ use std::future::Future;
 use std::time::Duration;
 
 use handfast_proto::status::{Advice, Failure};
+use handfast_proto::transport::Channel;
 use handfast_proto::v1;
 use handfast_proto::v1::transactions_client::TransactionsClient;
 use tokio::sync::Mutex;
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use super::pipeline::{NotSent, Pipeline, Told};

@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use handfast_proto::convert;
 use handfast_proto::ids::TransactionId;
 use handfast_proto::status::Failure;
+use handfast_proto::transport::Channel;
 use handfast_proto::v1;
 use handfast_proto::v1::numbered_answer::Answer;
 use handfast_proto::v1::transactions_client::TransactionsClient;
 use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use crate::runtime;

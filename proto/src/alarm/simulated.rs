@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use madsim::time::{Instant, Sleep, TimeHandle};
 
 #[derive(Debug)]
 pub(super) struct Timer {
@@ -31,11 +31,15 @@ impl Wake for Bell {
 impl Timer {
     /// Sets a timer that will wake `waker`. `None` if the moment has come.
     pub fn set(moment: Instant, waker: &Waker) -> Option<Timer> {
+        let time = TimeHandle::current();
+        if time.now_instant() >= moment {
+            return None;
+        }
         let bell = Arc::new(Bell {
             waker: waker.clone(),
             is_muted: AtomicBool::new(false),
         });
-        let mut sleep = Box::pin(sleep_until(moment));
+        let mut sleep = Box::pin(time.sleep_until(moment));
         let ringing = Waker::from(bell.clone());
         let entered = sleep.as_mut().poll(&mut Context::from_waker(&ringing));
         entered.is_pending().then_some(Timer { sleep, bell })
