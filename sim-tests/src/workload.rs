@@ -107,7 +107,7 @@ fn intent(plan: &Plan, random: &mut fastrand::Rng, number: u32) -> Intent {
         waits_for_all: random.u8(..4) == 0,
         pause_ms: random.u64(..60),
         does_not_wait: false,
-        is_watched: random.u8(..6) == 0,
+        is_watched: random.u8(..10) == 0,
         is_scripted: false,
     }
 }

@@ -21,6 +21,8 @@ mod endpoint;
 mod line;
 mod network;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use call::Grpc;
 pub use endpoint::{Channel, Endpoint, Error};

@@ -63,8 +63,8 @@ impl<T> Way<T> {
 }
 
 impl<T: Frame + Unpin> Way<T> {
-    /// A frame sets out.
-    fn send(&mut self, mut frame: T) {
+    /// A frame sets out. It comes back if nothing keeps it: it has arrived.
+    fn send(&mut self, mut frame: T) -> Option<T> {
         frame.record(&self.wire);
         let mut fate = self.wire.fate();
         if fate.strays {
@@ -81,12 +81,13 @@ impl<T: Frame + Unpin> Way<T> {
         fate.overtakes &= !frame.forgets();
         if fate.is_lost && !frame.ends() {
             self.sent += 1;
-            return;
+            return None;
         }
         if let Some(echo) = fate.echo {
             self.put(now() + echo, frame.clone(), false);
         }
-        let arrival = now() + fate.delay;
+        let now = now();
+        let arrival = now + fate.delay;
         let arrival = if fate.overtakes {
             arrival
         } else {
@@ -105,7 +106,12 @@ impl<T: Frame + Unpin> Way<T> {
             // No property sees it, and it does not come again: it is not what the instance says that was asked.
             frame.takes_stray(&self.wire);
         }
+        if self.under_way.is_empty() && arrival <= now && self.wire.cut_until(self.direction).is_none() {
+            self.sent += 1;
+            return Some(frame);
+        }
         self.put(arrival, frame, false);
+        None
     }
 
     fn put(&mut self, arrival: Instant, frame: T, is_again: bool) {
@@ -114,20 +120,30 @@ impl<T: Frame + Unpin> Way<T> {
         self.sent += 1;
     }
 
-    fn take_what_is_sent(&mut self, context: &mut Context<'_>) {
+    /// Takes all that is sent, up to the first that has arrived already.
+    fn take_what_is_sent(&mut self, context: &mut Context<'_>) -> Option<T> {
         while self.end == End::Open && self.under_way.len() < FRAMES_UNDER_WAY {
-            match self.source.as_mut().poll_next(context) {
-                Poll::Pending => return,
-                Poll::Ready(Some(frame)) if frame.ends() => {
-                    self.is_ending();
-                    if self.end == End::Told {
-                        self.send(frame);
+            let arrived = match self.source.as_mut().poll_next(context) {
+                Poll::Pending => return None,
+                Poll::Ready(Some(frame)) => {
+                    if frame.ends() {
+                        self.is_ending();
+                    }
+                    match self.end {
+                        End::Hidden => None,
+                        End::Open | End::Told => self.send(frame),
                     }
                 }
-                Poll::Ready(Some(frame)) => self.send(frame),
-                Poll::Ready(None) => self.is_ending(),
+                Poll::Ready(None) => {
+                    self.is_ending();
+                    None
+                }
+            };
+            if arrived.is_some() {
+                return arrived;
             }
         }
+        None
     }
 
     fn is_ending(&mut self) {
@@ -141,7 +157,9 @@ impl<T: Frame + Unpin> Stream for Way<T> {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
         let this = &mut *self;
-        this.take_what_is_sent(context);
+        if let Some(frame) = this.take_what_is_sent(context) {
+            return Poll::Ready(Some(frame));
+        }
         let Some((&(arrival, _), _)) = this.under_way.first_key_value() else {
             return if this.end == End::Told {
                 Poll::Ready(None)
