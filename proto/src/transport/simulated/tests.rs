@@ -290,6 +290,20 @@ fn the_death_of_a_server_is_heard_by_those_that_wait_and_the_next_one_answers() 
 }
 
 #[test]
+fn a_process_that_is_started_at_once_listens_where_the_dead_one_did() {
+    for seed in 0..20 {
+        simulate(seed, async {
+            let node = server(Service::default());
+            sleep(Duration::from_millis(10)).await;
+            Handle::current().kill(node.id());
+            Handle::current().restart(node.id());
+            sleep(Duration::from_millis(10)).await;
+            client().await.r#try(of_life(0)).await.unwrap();
+        });
+    }
+}
+
+#[test]
 fn a_server_that_stands_still_answers_once_it_goes_on() {
     simulate(8, async {
         let node = server(Service::default());
