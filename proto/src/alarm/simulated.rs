@@ -1,17 +1,28 @@
 //! A timer of the simulator, which lets none be taken back: once entered, it goes off. So it rings a bell that can be muted.
 
+use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
 
-use madsim::time::{Instant, Sleep, TimeHandle};
+use madsim::time::{Instant, TimeHandle};
 
-#[derive(Debug)]
 pub(super) struct Timer {
-    sleep: Pin<Box<Sleep>>,
+    time: TimeHandle,
+    at: Instant,
     bell: Arc<Bell>,
+}
+
+impl fmt::Debug for Timer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Timer")
+            .field("at", &self.at)
+            .field("bell", &self.bell)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -39,14 +50,15 @@ impl Timer {
             waker: waker.clone(),
             is_muted: AtomicBool::new(false),
         });
-        let mut sleep = Box::pin(time.sleep_until(moment));
-        let ringing = Waker::from(bell.clone());
-        let entered = sleep.as_mut().poll(&mut Context::from_waker(&ringing));
-        entered.is_pending().then_some(Timer { sleep, bell })
+        // The runtime's timer is entered by the first look, and stays.
+        let sleep = pin!(time.sleep_until(moment));
+        let at = sleep.deadline();
+        let _ = sleep.poll(&mut Context::from_waker(&Waker::from(bell.clone())));
+        Some(Timer { time, at, bell })
     }
 
     pub fn is_over(&self) -> bool {
-        self.sleep.is_elapsed()
+        self.time.now_instant() >= self.at
     }
 }
 
