@@ -32,7 +32,10 @@ fn compile(package: &str, protos: &[&str]) -> Result<(), Box<dyn Error>> {
         .file_descriptor_set_path(&path)
         .skip_protoc_run()
         .compile_protos(protos, &["."])?;
-    lay_on_our_transport(&path.with_file_name("sim").join(format!("{package}.rs")))
+    if std::env::var_os("CARGO_CFG_MADSIM").is_some() {
+        lay_on_our_transport(&path.with_file_name("sim").join(format!("{package}.rs")))?;
+    }
+    Ok(())
 }
 
 /// The simulator's clients call over the transport of this crate instead of the one that comes with the simulator.

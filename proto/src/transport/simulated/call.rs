@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::endpoint::{Channel, Error};
 use super::line::{Reader, Writer, line};
-use super::server::{Answer, Asked, Opening};
+use super::server::{Answer, Asked, Opening, Sent};
 use crate::alarm::once::{sleep_until, timeout};
 
 /// Makes calls over a channel.
@@ -57,10 +57,11 @@ impl<F: Interceptor> Grpc<Channel, F> {
         M1: Send + Sync + 'static,
         M2: 'static,
     {
+        let limit = request.timeout();
         let request = request.intercept(&mut self.interceptor)?;
         let request = request.map(|message| Asked::Message(Box::new(message)));
         let mut answers = self.open(path, request, false).await?;
-        match self.first(&mut answers).await? {
+        match self.first(&mut answers, limit).await? {
             Answer::Whole(response) => Ok(response.map(message_of)),
             Answer::Failed(status) => Err(status),
             Answer::Head(_) | Answer::Next(_) | Answer::Ended => Err(out_of_place()),
@@ -78,10 +79,11 @@ impl<F: Interceptor> Grpc<Channel, F> {
         M1: Send + Sync + 'static,
         M2: Send + 'static,
     {
+        let limit = request.timeout();
         let request = request.intercept(&mut self.interceptor)?;
         let request = request.map(|message| Asked::Message(Box::new(message)));
         let answers = self.open(path, request, true).await?;
-        self.streamed(answers, None).await
+        self.streamed(answers, limit, None).await
     }
 
     /// A stream of messages each way.
@@ -95,12 +97,13 @@ impl<F: Interceptor> Grpc<Channel, F> {
         M1: Send + Sync + 'static,
         M2: Send + 'static,
     {
+        let limit = request.timeout();
         let (metadata, extensions, messages) = request.intercept(&mut self.interceptor)?.into_parts();
         let (writer, reader) = line(&self.channel.network);
         let request = Request::from_parts(metadata, extensions, Asked::Stream(reader));
         let answers = self.open(path, request, true).await?;
         let sending = Sending(madsim::task::spawn(send(messages, writer)));
-        self.streamed(answers, Some(sending)).await
+        self.streamed(answers, limit, Some(sending)).await
     }
 
     /// Sends a call on its way.
@@ -129,9 +132,10 @@ impl<F: Interceptor> Grpc<Channel, F> {
     async fn streamed<M: Send + 'static>(
         &self,
         mut answers: Reader<Answer>,
+        limit: Option<Duration>,
         sending: Option<Sending>,
     ) -> Result<Response<Streaming<M>>, Status> {
-        match self.first(&mut answers).await? {
+        match self.first(&mut answers, limit).await? {
             Answer::Head(head) => Ok(head.map(|()| {
                 Streaming::from_stream(Box::pin(Answers {
                     answers,
@@ -145,10 +149,10 @@ impl<F: Interceptor> Grpc<Channel, F> {
         }
     }
 
-    /// The first that comes back, if it comes in time.
-    async fn first(&self, answers: &mut Reader<Answer>) -> Result<Answer, Status> {
+    /// The first that comes back, if it comes within the call's own limit, or that of all calls over this channel.
+    async fn first(&self, answers: &mut Reader<Answer>, limit: Option<Duration>) -> Result<Answer, Status> {
         let first = poll_fn(|context| answers.poll_read(context));
-        let first = match self.channel.timeout {
+        let first = match limit.or(self.channel.timeout) {
             Some(limit) => timeout(limit, first).await.map_err(|_| too_late(limit))?,
             None => first.await,
         };
@@ -165,17 +169,19 @@ impl Drop for Sending {
     }
 }
 
-async fn send<M: Send + Sync + 'static>(messages: impl Stream<Item = M>, writer: Writer<BoxMessage>) {
+async fn send<M: Send + Sync + 'static>(messages: impl Stream<Item = M>, writer: Writer<Sent>) {
     let mut messages = pin!(messages);
     poll_fn(|context| {
         if writer.poll_abandoned(context).is_ready() {
             return Poll::Ready(());
         }
         while let Some(message) = ready!(messages.as_mut().poll_next(context)) {
-            if writer.write(Box::new(message)).is_err() {
-                break;
+            if writer.write(Sent::Message(Box::new(message))).is_err() {
+                return Poll::Ready(());
             }
         }
+        // If nobody reads it, it need not be told.
+        let _ = writer.write(Sent::End);
         Poll::Ready(())
     })
     .await;

@@ -77,7 +77,7 @@ impl<T: Send + Sync + 'static> Writer<T> {
             if state.abandoned.is_some_and(|since| since <= network.now()) {
                 return Err(Abandoned);
             }
-            state.latest = network.arrival_after(state.latest);
+            state.latest = network.arrival_behind(state.latest);
             let arrival = state.latest;
             state.under_way.push_back((arrival, value));
             arrival

@@ -22,6 +22,9 @@ use super::server::Listener;
 /// How long a message is under way, in nanoseconds.
 const UNDER_WAY_NS: Range<u64> = 1_000_000..3_000_000;
 
+/// How far behind the one before it a message arrives at most that would have arrived together with it, in nanoseconds.
+const GAP_NS: Range<u64> = 0..1_000_000;
+
 /// The network of a simulation. Whoever makes a runtime adds it as one of its simulators, before anything else is done there.
 pub struct Network {
     time: TimeHandle,
@@ -79,12 +82,29 @@ impl Network {
 
     /// When something arrives that is sent now, and not before `latest`.
     pub(super) fn arrival_after(&self, latest: Instant) -> Instant {
-        let under_way = self
-            .random
+        let under_way = self.random().u64(UNDER_WAY_NS);
+        latest.max(self.now() + Duration::from_nanos(under_way))
+    }
+
+    /// When something arrives that is sent now behind what arrives at `latest`: as often as not together with it.
+    pub(super) fn arrival_behind(&self, latest: Instant) -> Instant {
+        let gap = if self.tosses() {
+            self.random().u64(GAP_NS)
+        } else {
+            0
+        };
+        self.arrival_after(latest + Duration::from_nanos(gap))
+    }
+
+    /// Heads.
+    pub(super) fn tosses(&self) -> bool {
+        self.random().bool()
+    }
+
+    fn random(&self) -> MutexGuard<'_, fastrand::Rng> {
+        self.random
             .lock()
             .expect("nothing panics while it holds this lock")
-            .u64(UNDER_WAY_NS);
-        latest.max(self.now() + Duration::from_nanos(under_way))
     }
 
     /// Wakes somebody at a moment that is to come.

@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker, ready};
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, Stream};
@@ -128,7 +128,14 @@ pub(super) struct Opening {
 /// What a call asks.
 pub(super) enum Asked {
     Message(BoxMessage),
-    Stream(Reader<BoxMessage>),
+    Stream(Reader<Sent>),
+}
+
+/// What goes over the line of a client's stream.
+pub(super) enum Sent {
+    Message(BoxMessage),
+    /// The client has ended it. Without this it is broken.
+    End,
 }
 
 /// What comes back.
@@ -159,8 +166,8 @@ impl Listener {
         self.network.wake_at(arrival, &self.arrives);
     }
 
-    /// The process takes the call that arrives, in a task of its own. It is dropped where it stands if nobody waits for its answer any
-    /// more.
+    /// The process takes the call that arrives, in a task of its own. It is dropped at the first wait at which nobody waits for its
+    /// answer any more.
     fn take(self: &Arc<Self>) {
         // Each has a timer, and those go off in their order.
         let Some((_, opening)) = self.coming().calls.pop_first() else {
@@ -181,9 +188,10 @@ impl Listener {
                 is_answered_by_a_stream,
                 &answers
             ));
-            poll_fn(|context| match answers.poll_abandoned(context) {
+            // As with gRPC, the service is asked even if the news that nobody waits is there already.
+            poll_fn(|context| match answering.as_mut().poll(context) {
                 Poll::Ready(()) => Poll::Ready(()),
-                Poll::Pending => answering.as_mut().poll(context),
+                Poll::Pending => answers.poll_abandoned(context),
             })
             .await;
         });
@@ -233,7 +241,11 @@ async fn answer(
     let request = request.map(|asked| -> BoxMessageStream {
         match asked {
             Asked::Message(message) => Box::pin(stream::iter([Ok(message)])),
-            Asked::Stream(messages) => Box::pin(Messages(messages)),
+            Asked::Stream(messages) => Box::pin(Messages {
+                messages,
+                network: listener.network.clone(),
+                is_over: false,
+            }),
         }
     });
     let (metadata, mut messages, extensions) = match listener.call(path, request).await {
@@ -270,12 +282,30 @@ fn send(answers: &Writer<Answer>, answer: Answer) {
 }
 
 /// The messages of a client's stream.
-struct Messages(Reader<BoxMessage>);
+struct Messages {
+    messages: Reader<Sent>,
+    network: Arc<Network>,
+    is_over: bool,
+}
 
 impl Stream for Messages {
     type Item = Result<BoxMessage, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_read(context).map(|message| message.map(Ok))
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        let broken = match ready!(self.messages.poll_read(context)) {
+            Some(Sent::Message(message)) => return Poll::Ready(Some(Ok(message))),
+            Some(Sent::End) => None,
+            // A client that cancels its call is heard as one that ends its stream, and one whose connection breaks is not. Nobody
+            // here knows which it was.
+            None => self
+                .network
+                .tosses()
+                .then(|| Err(Status::unknown("connection reset"))),
+        };
+        self.is_over = true;
+        Poll::Ready(broken)
     }
 }

@@ -4,13 +4,14 @@ use std::future::{pending, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, Stream};
 use madsim::runtime::{Handle, NodeHandle, Runtime};
 use madsim::time::{Instant, TimeHandle, sleep, timeout};
+use tokio::sync::mpsc;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::line::{Abandoned, line};
@@ -53,6 +54,8 @@ struct Service {
     /// How many calls that never end it has begun, and how many of them were dropped.
     begun: Arc<AtomicUsize>,
     dropped: Arc<AtomicUsize>,
+    /// How the streams of its clients have ended.
+    streams: Arc<Mutex<Vec<&'static str>>>,
     /// Which process it is.
     life: u32,
 }
@@ -97,17 +100,32 @@ impl Participants for Service {
         &self,
         request: Request<Streaming<SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        let counted = request.into_inner().enumerate().map(|(number, frame)| {
-            let durable_lsn = u64::try_from(number).unwrap();
-            match frame?.goodbye {
-                None => Ok(SessionResponse {
-                    durable_lsn,
-                    ..SessionResponse::default()
-                }),
-                Some(_) => Err(Status::resource_exhausted("enough")),
-            }
+        let (answers, answered) = mpsc::channel(100);
+        let (mut frames, streams) = (request.into_inner(), self.streams.clone());
+        tokio::spawn(async move {
+            let mut durable_lsn = 0;
+            let ended = loop {
+                let goodbye = match frames.message().await {
+                    Ok(Some(frame)) => frame.goodbye,
+                    Ok(None) => break "ended",
+                    Err(_) => break "broken",
+                };
+                let answer = match goodbye {
+                    None => Ok(SessionResponse {
+                        durable_lsn,
+                        ..SessionResponse::default()
+                    }),
+                    Some(_) => Err(Status::resource_exhausted("enough")),
+                };
+                let _ = answers.send(answer).await;
+                durable_lsn += 1;
+            };
+            streams.lock().unwrap().push(ended);
         });
-        Ok(Response::new(Box::pin(counted)))
+        Ok(Response::new(Box::pin(stream::unfold(
+            answered,
+            |mut answered| async { answered.recv().await.map(|answer| (answer, answered)) },
+        ))))
     }
 }
 
@@ -142,10 +160,12 @@ fn of_life(branch: u32) -> TryRequest {
 
 #[test]
 fn a_line_keeps_the_order_and_takes_its_time() {
+    let (mut together, mut apart) = (0, 0);
     for seed in 0..50 {
         simulate(seed, async {
             let (writer, mut reader) = line(&Network::current());
             let begun = now();
+            let mut last = begun;
             for number in 0..100 {
                 writer.write(number).unwrap();
             }
@@ -153,11 +173,24 @@ fn a_line_keeps_the_order_and_takes_its_time() {
             for number in 0..100 {
                 assert_eq!(read(&mut reader).await, Some(number));
                 assert!(now() - begun >= Duration::from_millis(1), "it came at once");
+                match now() == last {
+                    true => together += 1,
+                    false => apart += 1,
+                }
+                last = now();
             }
             assert_eq!(read(&mut reader).await, None);
-            assert!(now() - begun < LONGEST * 2, "it took {:?}", now() - begun);
+            let took = now() - begun;
+            assert!(
+                took < LONGEST * 2 + Duration::from_millis(100),
+                "it took {took:?}"
+            );
         });
     }
+    assert!(
+        together > 1000 && apart > 1000,
+        "{together} together, {apart} apart"
+    );
 }
 
 #[test]
@@ -254,16 +287,20 @@ fn a_call_that_takes_longer_than_its_limit_says_so() {
     simulate(7, async {
         let _node = server(Service::default());
         sleep(Duration::from_millis(10)).await;
-        let channel = endpoint()
-            .timeout(Duration::from_millis(30))
-            .connect()
-            .await
-            .unwrap();
-        let status = TryConfirmCancelClient::new(channel)
-            .cancel(CancelRequest::default())
-            .await
-            .unwrap_err();
+        let limit = Duration::from_millis(30);
+        let channel = endpoint().timeout(limit).connect().await.unwrap();
+        let mut client = TryConfirmCancelClient::new(channel);
+        let begun = now();
+        let status = client.cancel(CancelRequest::default()).await.unwrap_err();
         assert_eq!(status.code(), Code::DeadlineExceeded);
+        assert!(now() - begun >= limit);
+
+        let mut shorter = Request::new(CancelRequest::default());
+        shorter.set_timeout(limit / 3);
+        let begun = now();
+        let status = client.cancel(shorter).await.unwrap_err();
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        assert!(now() - begun < limit / 2);
     });
 }
 
@@ -304,21 +341,25 @@ fn a_process_that_is_started_at_once_listens_where_the_dead_one_did() {
 }
 
 #[test]
-fn a_server_that_stands_still_answers_once_it_goes_on() {
+fn a_server_that_stands_still_answers_once_it_goes_on_and_begins_what_was_given_up() {
     simulate(8, async {
-        let node = server(Service::default());
+        let service = Service::default();
+        let node = server(service.clone());
         sleep(Duration::from_millis(10)).await;
         let mut client = client().await;
         Handle::current().pause(node.id());
         let mut other = client.clone();
         let waiting = madsim::task::spawn(async move { other.r#try(of_life(0)).await });
-        assert!(
-            timeout(Duration::from_secs(5), client.r#try(of_life(0)))
-                .await
-                .is_err()
-        );
+        let given_up = client.cancel(CancelRequest::default());
+        assert!(timeout(Duration::from_secs(5), given_up).await.is_err());
+        // The news of it is there before the server goes on.
+        sleep(LONGEST * 2).await;
+        assert_eq!(service.begun.load(Ordering::Relaxed), 0);
         Handle::current().resume(node.id());
         timeout(CALL, waiting).await.unwrap().unwrap().unwrap();
+        // It was begun, although nobody waits any more, and dropped at its first wait.
+        assert_eq!(service.begun.load(Ordering::Relaxed), 1);
+        assert_eq!(service.dropped.load(Ordering::Relaxed), 1);
     });
 }
 
@@ -343,6 +384,38 @@ fn a_stream_answers_each_message_and_ends_with_its_client_or_as_the_service_says
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert!(answers.message().await.unwrap().is_none());
     });
+}
+
+#[test]
+fn a_stream_whose_client_dies_is_broken_or_cancelled() {
+    let (mut broken, mut cancelled) = (0, 0);
+    for seed in 0..40 {
+        let ended = simulate(seed, async {
+            let service = Service::default();
+            let _node = server(service.clone());
+            sleep(Duration::from_millis(10)).await;
+            let node = Handle::current().create_node().build();
+            node.spawn(async {
+                let mut client = ParticipantsClient::new(endpoint().connect().await.unwrap());
+                let frames = stream::iter([SessionRequest::default()]).chain(stream::pending());
+                let mut answers = client.session(frames).await.unwrap().into_inner();
+                while answers.message().await.is_ok() {}
+            });
+            sleep(Duration::from_millis(50)).await;
+            Handle::current().kill(node.id());
+            sleep(LONGEST * 2).await;
+            service.streams.lock().unwrap().clone()
+        });
+        match ended.as_slice() {
+            ["broken"] => broken += 1,
+            ["ended"] => cancelled += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(
+        broken > 5 && cancelled > 5,
+        "{broken} broken, {cancelled} cancelled"
+    );
 }
 
 #[test]
