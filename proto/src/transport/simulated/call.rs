@@ -58,8 +58,7 @@ impl<F: Interceptor> Grpc<Channel, F> {
         M2: 'static,
     {
         let limit = request.timeout();
-        let request = request.intercept(&mut self.interceptor)?;
-        let request = request.map(|message| Asked::Message(Box::new(message)));
+        let request = self.asks(request)?;
         let mut answers = self.open(path, request, false).await?;
         match self.first(&mut answers, limit).await? {
             Answer::Whole(response) => Ok(response.map(message_of)),
@@ -80,8 +79,7 @@ impl<F: Interceptor> Grpc<Channel, F> {
         M2: Send + 'static,
     {
         let limit = request.timeout();
-        let request = request.intercept(&mut self.interceptor)?;
-        let request = request.map(|message| Asked::Message(Box::new(message)));
+        let request = self.asks(request)?;
         let answers = self.open(path, request, true).await?;
         self.streamed(answers, limit, None).await
     }
@@ -104,6 +102,15 @@ impl<F: Interceptor> Grpc<Channel, F> {
         let answers = self.open(path, request, true).await?;
         let sending = Sending(madsim::task::spawn(send(messages, writer)));
         self.streamed(answers, limit, Some(sending)).await
+    }
+
+    /// A request of one message, as the interceptor lets it pass.
+    fn asks<M>(&mut self, request: Request<M>) -> Result<Request<Asked>, Status>
+    where
+        M: Send + Sync + 'static,
+    {
+        let request = request.intercept(&mut self.interceptor)?;
+        Ok(request.map(|message| Asked::Message(Box::new(message))))
     }
 
     /// Sends a call on its way.

@@ -22,7 +22,7 @@ use super::endpoint::Error;
 use super::line::{Reader, Writer};
 
 /// A service as the generated code makes it.
-trait Answers:
+pub trait Serves:
     Service<
         (PathAndQuery, Request<BoxMessageStream>),
         Response = Response<BoxMessageStream>,
@@ -32,7 +32,7 @@ trait Answers:
 {
 }
 
-impl<S> Answers for S where
+impl<S> Serves for S where
     S: Service<
             (PathAndQuery, Request<BoxMessageStream>),
             Response = Response<BoxMessageStream>,
@@ -45,7 +45,7 @@ impl<S> Answers for S where
 /// The services of a process, before somebody can call them.
 #[derive(Default)]
 pub struct Server {
-    services: BTreeMap<&'static str, Box<dyn Answers>>,
+    services: BTreeMap<&'static str, Box<dyn Serves>>,
 }
 
 impl Server {
@@ -58,14 +58,7 @@ impl Server {
     #[must_use]
     pub fn add_service<S>(mut self, service: S) -> Server
     where
-        S: Service<
-                (PathAndQuery, Request<BoxMessageStream>),
-                Response = Response<BoxMessageStream>,
-                Error = Status,
-                Future = BoxFuture<Response<BoxMessageStream>, Status>,
-            > + NamedService
-            + Send
-            + 'static,
+        S: Serves + NamedService + 'static,
     {
         self.services.insert(S::NAME, Box::new(service));
         self
@@ -101,7 +94,7 @@ pub(super) struct Listener {
     network: Arc<Network>,
     id: NodeId,
     node: NodeHandle,
-    services: Mutex<BTreeMap<&'static str, Box<dyn Answers>>>,
+    services: Mutex<BTreeMap<&'static str, Box<dyn Serves>>>,
     /// Calls on their way.
     coming: Mutex<Coming>,
     /// Takes the one that arrives.
