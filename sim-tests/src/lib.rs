@@ -10,6 +10,8 @@
 
 pub mod model;
 
+mod say;
+
 #[cfg(madsim)]
 pub mod chaos;
 #[cfg(madsim)]

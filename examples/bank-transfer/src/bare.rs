@@ -2,7 +2,6 @@
 //! line of text for each: `apply REFERENCE ACCOUNT AMOUNT`. It is as durable as a single store can be; what it cannot do is
 //! promise.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use sled::transaction::{ConflictableTransactionError, TransactionError};
 
-use crate::side::Holdings;
+use crate::side::{Change, Holdings};
 use crate::transfers::{OPENING_BALANCE, account};
 
 /// How long a client waits for an answer.
@@ -64,8 +63,12 @@ fn apply(store: &sled::Db, reference: &str, account: &str, amount: i64) -> anyho
             return Err(ConflictableTransactionError::Abort(()));
         }
         balances.insert(account, &(old + amount).to_le_bytes())?;
-        let count = applied.get(reference)?.map_or(0, |bytes| number(&bytes));
-        applied.insert(reference, &(count + 1).to_le_bytes())?;
+        let mut changes = applied
+            .get(reference)?
+            .map(|bytes| bytes.to_vec())
+            .unwrap_or_default();
+        changes.extend_from_slice(format!("{account} {amount}\n").as_bytes());
+        applied.insert(reference, changes)?;
         Ok(())
     });
     match applied {
@@ -82,23 +85,35 @@ fn number(bytes: &[u8]) -> i64 {
     bytes.try_into().map(i64::from_le_bytes).unwrap_or_default()
 }
 
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn change(line: &str) -> anyhow::Result<Change> {
+    let (account, amount) = line
+        .split_once(' ')
+        .context("a change is an account and an amount")?;
+    Ok(Change {
+        account: account.to_owned(),
+        amount: amount.parse()?,
+    })
+}
+
 /// What a stopped store holds.
 pub fn inspect(dir: &PathBuf) -> anyhow::Result<Holdings> {
     let store = sled::open(dir)?;
-    let mut holdings = Holdings {
-        total: 0,
-        applied: BTreeMap::new(),
-        prepared: 0,
-    };
+    let mut holdings = Holdings::default();
     for entry in &store.open_tree(BALANCES)? {
-        holdings.total += number(&entry?.1);
+        let (account, balance) = entry?;
+        holdings.balances.insert(text(&account), number(&balance));
     }
     for entry in &store.open_tree(APPLIED)? {
-        let (reference, count) = entry?;
-        holdings.applied.insert(
-            String::from_utf8_lossy(&reference).into_owned(),
-            u64::try_from(number(&count))?,
-        );
+        let (reference, changes) = entry?;
+        let changes = text(&changes)
+            .lines()
+            .map(change)
+            .collect::<anyhow::Result<_>>()?;
+        holdings.applied.insert(text(&reference), changes);
     }
     Ok(holdings)
 }

@@ -34,7 +34,8 @@ pub struct Options {
     pub input: Option<PathBuf>,
 
     /// Put PostgreSQL on the right side: a URL such as postgres://user:password@host/database, or "start" to start a private
-    /// server (Debian's package postgresql) that is killed at random too
+    /// server (Debian's package postgresql) that is killed at random too. A database given by URL gets the schema
+    /// handfast_bank_transfer, made anew for each run
     #[arg(long, value_name = "URL|start", conflicts_with = "mode")]
     pub postgres: Option<String>,
 

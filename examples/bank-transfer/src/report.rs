@@ -27,6 +27,10 @@ pub struct Report {
     pub half_done: u64,
     /// Told aborted, and in the stores.
     pub aborted_but_done: u64,
+    /// In the stores with another account or amount than was asked for.
+    pub altered: u64,
+    /// Accounts whose balance is not what they began with and all changes together.
+    pub unbalanced: u64,
     pub total_before: i64,
     pub total_after: i64,
     pub left_prepared: u64,
@@ -39,6 +43,11 @@ impl Report {
         self.kills.iter().map(|(_, kills)| kills).sum()
     }
 
+    /// Transfers that came out wrong.
+    fn wrong(&self) -> u64 {
+        self.lost + self.doubled + self.half_done + self.aborted_but_done + self.altered
+    }
+
     /// Without kills and recoveries the run shows nothing.
     pub fn is_void(&self) -> bool {
         self.kills() == 0 || self.recoveries == 0 || self.committed == 0
@@ -46,7 +55,7 @@ impl Report {
 
     pub fn is_clean(&self) -> bool {
         !self.is_void()
-            && self.lost + self.doubled + self.half_done + self.aborted_but_done + self.left_prepared == 0
+            && self.wrong() + self.unbalanced + self.left_prepared == 0
             && self.unknown == 0
             && self.total_before == self.total_after
             && self.asked == self.committed + self.aborted
@@ -79,6 +88,8 @@ impl Report {
         table.none("doubled", self.doubled);
         table.none("half done", self.half_done);
         table.none("told aborted, but done", self.aborted_but_done);
+        table.none("other than asked", self.altered);
+        table.none("accounts that do not add up", self.unbalanced);
         let is_kept = self.total_after == self.total_before;
         table.must(
             "money in both stores",
@@ -100,8 +111,7 @@ impl Report {
         } else if self.is_clean() {
             format!("CLEAN: every transfer happened exactly once or not at all ({measured}).")
         } else {
-            let broken = self.lost + self.doubled + self.half_done + self.aborted_but_done;
-            format!("BROKEN: {broken} transfers came out wrong ({measured}).")
+            format!("BROKEN: {} transfers came out wrong ({measured}).", self.wrong())
         }
     }
 }

@@ -12,15 +12,32 @@ use tokio_postgres::NoTls;
 use crate::bare;
 use crate::transfers::{Name, OPENING_BALANCE, account};
 
+/// The schema of the demonstration's tables in PostgreSQL: a database that is in use keeps its own `accounts`.
+const SCHEMA: &str = "handfast_bank_transfer";
+
+/// A change of one balance.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Change {
+    pub account: String,
+    pub amount: i64,
+}
+
 /// What a store holds, read from the store alone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Holdings {
-    /// The sum of all balances.
-    pub total: i64,
-    /// How often each reference was applied.
-    pub applied: BTreeMap<String, u64>,
+    /// The balance of each account.
+    pub balances: BTreeMap<String, i64>,
+    /// The changes that were made under each reference.
+    pub applied: BTreeMap<String, Vec<Change>>,
     /// Branches that are still prepared.
     pub prepared: u64,
+}
+
+impl Holdings {
+    /// The sum of all balances.
+    pub fn total(&self) -> i64 {
+        self.balances.values().sum()
+    }
 }
 
 /// A store and how to talk to it.
@@ -47,12 +64,14 @@ impl Side {
             Side::Postgres { .. } => SqlOperation::new()
                 // Refused unless exactly one row changes: an account that exists and can pay.
                 .then(
-                    "UPDATE accounts SET balance = balance + $1 WHERE name = $2 AND balance + $1 >= 0",
+                    format!(
+                        "UPDATE {SCHEMA}.accounts SET balance = balance + $1 WHERE name = $2 AND balance + $1 >= 0"
+                    ),
                     [Parameter::from(amount), account.into()],
                 )
                 .expecting(1)
                 .then(
-                    "INSERT INTO applied (reference, account, amount) VALUES ($1, $2, $3)",
+                    format!("INSERT INTO {SCHEMA}.applied (reference, account, amount) VALUES ($1, $2, $3)"),
                     [Parameter::from(reference), account.into(), amount.into()],
                 )
                 .expecting(1)
@@ -68,16 +87,17 @@ impl Side {
         };
         let client = connect(url).await?;
         client
-            .batch_execute(
-                "DROP TABLE IF EXISTS accounts, applied; \
-                 CREATE TABLE accounts (name text PRIMARY KEY, balance bigint NOT NULL CHECK (balance >= 0)); \
-                 CREATE TABLE applied (reference text NOT NULL, account text NOT NULL, amount bigint NOT NULL)",
-            )
+            .batch_execute(&format!(
+                "DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; \
+                 CREATE SCHEMA {SCHEMA}; \
+                 CREATE TABLE {SCHEMA}.accounts (name text PRIMARY KEY, balance bigint NOT NULL CHECK (balance >= 0)); \
+                 CREATE TABLE {SCHEMA}.applied (reference text NOT NULL, account text NOT NULL, amount bigint NOT NULL)"
+            ))
             .await?;
         for number in 0..accounts {
             client
                 .execute(
-                    "INSERT INTO accounts VALUES ($1, $2)",
+                    &format!("INSERT INTO {SCHEMA}.accounts VALUES ($1, $2)"),
                     &[&account(number), &OPENING_BALANCE],
                 )
                 .await?;
@@ -93,45 +113,60 @@ impl Side {
                 let report = ledger::inspect(dir)
                     .await
                     .context("cannot read the ledger's own state")?;
-                let mut applied = BTreeMap::new();
-                for entry in &report.applied {
-                    *applied.entry(entry.reference.clone()).or_default() += 1;
+                let mut applied = BTreeMap::<_, Vec<Change>>::new();
+                for posting in report.applied {
+                    let changes = posting.entries.into_iter().map(|entry| Change {
+                        account: entry.account,
+                        amount: entry.delta,
+                    });
+                    applied.entry(posting.reference).or_default().extend(changes);
                 }
                 Ok(Holdings {
-                    total: i64::try_from(report.total)?,
+                    balances: report.balances,
                     applied,
                     prepared: report.prepared.len() as u64,
                 })
             }
-            Side::Postgres { url } => {
-                let client = connect(url).await?;
-                let total = client
-                    .query_one("SELECT sum(balance)::bigint FROM accounts", &[])
-                    .await?
-                    .get(0);
-                let rows = client
-                    .query("SELECT reference, count(*) FROM applied GROUP BY reference", &[])
-                    .await?;
-                let applied = rows
-                    .iter()
-                    .map(|row| (row.get(0), row.get::<_, i64>(1).unsigned_abs()))
-                    .collect();
-                let prepared = client
-                    .query_one(
-                        "SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()",
-                        &[],
-                    )
-                    .await?
-                    .get::<_, i64>(0)
-                    .unsigned_abs();
-                Ok(Holdings {
-                    total,
-                    applied,
-                    prepared,
-                })
-            }
+            Side::Postgres { url } => postgres_holdings(url).await,
         }
     }
+}
+
+async fn postgres_holdings(url: &str) -> anyhow::Result<Holdings> {
+    let client = connect(url).await?;
+    let balances = client
+        .query(&format!("SELECT name, balance FROM {SCHEMA}.accounts"), &[])
+        .await?
+        .iter()
+        .map(|row| (row.get(0), row.get(1)))
+        .collect();
+    let mut applied = BTreeMap::<_, Vec<Change>>::new();
+    let rows = client
+        .query(
+            &format!("SELECT reference, account, amount FROM {SCHEMA}.applied"),
+            &[],
+        )
+        .await?;
+    for row in rows {
+        applied.entry(row.get(0)).or_default().push(Change {
+            account: row.get(1),
+            amount: row.get(2),
+        });
+    }
+    let prepared = client
+        .query_one(
+            "SELECT count(*) FROM pg_prepared_xacts \
+             WHERE database = current_database() AND starts_with(gid, 'hf1_')",
+            &[],
+        )
+        .await?
+        .get::<_, i64>(0)
+        .unsigned_abs();
+    Ok(Holdings {
+        balances,
+        applied,
+        prepared,
+    })
 }
 
 async fn connect(url: &str) -> anyhow::Result<tokio_postgres::Client> {

@@ -7,6 +7,8 @@ use indicatif::ProgressBar;
 
 use super::run::spread;
 
+use crate::say::say;
+
 /// Run every seed twice, in different processes and behind different seeds, and compare what happened.
 #[derive(Args, Clone, Debug)]
 pub struct Determinism {
@@ -42,7 +44,7 @@ impl Determinism {
             .filter(|(seed, hash)| second.get(seed) != Some(hash))
             .map(|(seed, _)| *seed)
             .collect();
-        println!("{} seeds ran twice, {} differ", first.len(), differ.len());
+        say!("{} seeds ran twice, {} differ", first.len(), differ.len());
         anyhow::ensure!(differ.is_empty(), "these seeds do not replay: {differ:?}");
         Ok(())
     }

@@ -23,6 +23,8 @@ use patch::Patch;
 use scratch::Scratch;
 use trial::{Finding, Program};
 
+use crate::say::say;
+
 /// Seeds that must come out well without a mutant.
 const BASE_SEEDS: u64 = 20;
 
@@ -82,7 +84,7 @@ impl Mutants {
     pub fn run(&self) -> anyhow::Result<()> {
         let patches = self.wanted()?;
         if self.list {
-            println!("{}", report::list(&patches));
+            say!("{}", report::list(&patches));
             return Ok(());
         }
         if self.check {
@@ -94,10 +96,10 @@ impl Mutants {
             scratch.remove()?;
         }
         let tried = tried?;
-        println!("{}", report::table(&tried));
+        say!("{}", report::table(&tried));
         let is_caught = |tried: &&Tried| tried.result.as_ref().is_ok_and(Findings::is_caught);
         let caught = tried.iter().filter(is_caught).count();
-        println!("{} mutants, {caught} caught", tried.len());
+        say!("{} mutants, {caught} caught", tried.len());
         if self.write_table {
             report::write(&tried, &Patch::read_all(&self.folder)?)?;
         }
@@ -122,7 +124,7 @@ impl Mutants {
     }
 
     fn try_all(&self, scratch: &Scratch, patches: Vec<Patch>) -> anyhow::Result<Vec<Tried>> {
-        println!("building the copy without a mutant");
+        say!("building the copy without a mutant");
         scratch
             .build()?
             .map_err(|words| anyhow::anyhow!("the tree does not build without a mutant:\n{words}"))?;
@@ -136,7 +138,7 @@ impl Mutants {
         let count = patches.len();
         let tried = patches.into_iter().enumerate().map(|(index, patch)| {
             let tried = self.try_one(scratch, &program, patch)?;
-            println!("{:>3}/{count}  {}", index + 1, report::line(&tried));
+            say!("{:>3}/{count}  {}", index + 1, report::line(&tried));
             Ok(tried)
         });
         tried.collect()
@@ -179,11 +181,11 @@ fn check(patches: &[Patch]) -> anyhow::Result<()> {
     let mut broken = Vec::new();
     for patch in patches {
         if let Err(words) = scratch::applies(patch)? {
-            println!("{}: {words}", patch.name);
+            say!("{}: {words}", patch.name);
             broken.push(patch.name.as_str());
         }
     }
-    println!(
+    say!(
         "{} mutants, {} apply",
         patches.len(),
         patches.len() - broken.len()

@@ -8,6 +8,7 @@ use clap::Args;
 use super::scenarios::play;
 use crate::plan::Plan;
 use crate::run::{self, Verdict};
+use crate::say::say;
 use crate::scenario::Scenario;
 use crate::shrink::Shrunk;
 use crate::timeline::html;
@@ -51,17 +52,19 @@ impl Replay {
             }
             let line = format!("{:>10.4}s  {event}", at.as_secs_f64());
             if self.only.as_ref().is_none_or(|only| line.contains(only)) {
-                println!("{line}");
+                say!("{line}");
             }
         }
-        println!(
+        say!(
             "{}: {} events, hash {:016x}",
-            title.name, verdict.events, verdict.hash
+            title.name,
+            verdict.events,
+            verdict.hash
         );
         if let Some(file) = &self.html {
             let page = html::page(&title, &verdict.lines, failure.as_deref());
             std::fs::write(file, page).with_context(|| format!("cannot write {}", file.display()))?;
-            println!("written: {}", file.display());
+            say!("written: {}", file.display());
         }
         match failure {
             None => Ok(()),
@@ -74,7 +77,7 @@ impl Replay {
             (Some(file), _) if Shrunk::is_one(file) => (stem(file), Shrunk::read(file)?.plan()),
             (Some(file), _) => {
                 let scenario = Scenario::read(file)?;
-                println!("{}\nexpected: {}", scenario.name, scenario.outcome);
+                say!("{}\nexpected: {}", scenario.name, scenario.outcome);
                 let title = html::Title {
                     name: scenario.name.clone(),
                     words: scenario.outcome.clone(),
@@ -87,7 +90,7 @@ impl Replay {
                 (format!("seed {seed}"), Plan::of(seed, self.transactions))
             }
         };
-        println!("{plan:#?}");
+        say!("{plan:#?}");
         let words = format!("{} transactions at random", plan.intents);
         let verdict = run::run(plan, true);
         let failure = verdict.failure.clone();

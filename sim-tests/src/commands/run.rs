@@ -16,6 +16,7 @@ use super::replay_command;
 use super::worker::{Line, add_coverage};
 use crate::coverage::{self, Coverage};
 use crate::plan::Fault;
+use crate::say::say;
 use crate::seeds;
 
 /// Failures that are told in full; more are only counted.
@@ -69,7 +70,7 @@ impl Run {
             progress.set_message(failed.to_string());
             if failed <= FAILURES_TOLD {
                 let command = replay_command(line.seed, self.transactions);
-                progress.suspend(|| println!("seed {}: {failure}\n    {command}", line.seed));
+                progress.suspend(|| say!("seed {}: {failure}\n    {command}", line.seed));
             }
         })?;
         progress.finish_and_clear();
@@ -88,7 +89,7 @@ impl Run {
         let seconds = took.as_secs_f64();
         #[allow(clippy::cast_precision_loss)] // it is printed with one digit
         let rate = findings.lines.len() as f64 / seconds;
-        println!(
+        say!(
             "{} seeds in {seconds:.1} s, {rate:.1} a second; {events} events, {virtual_s} s of virtual time",
             findings.lines.len()
         );
@@ -102,13 +103,13 @@ impl Run {
             };
             table.add_row(faults_of_row.iter().flat_map(cell));
         }
-        println!("faults that were injected:\n{table}");
+        say!("faults that were injected:\n{table}");
         let outcomes = findings
             .coverage
             .outcomes
             .iter()
             .map(|(outcome, count)| format!("{count} {outcome}"));
-        println!(
+        say!(
             "answers to applications: {}",
             outcomes.collect::<Vec<_>>().join(", ")
         );
@@ -122,15 +123,15 @@ impl Run {
             .filter(|edge| !coverage.edges.contains_key(edge))
             .collect();
         let hit = required.len() - never.len();
-        println!(
+        say!(
             "edges of transactions and branches: {hit} of {} were taken",
             required.len()
         );
         for edge in &never {
-            println!("  never: {}", coverage::name(**edge));
+            say!("  never: {}", coverage::name(**edge));
         }
         let unlisted = coverage.edges.keys().filter(|edge| !required.contains(edge));
-        println!(
+        say!(
             "edges that sim-tests/edges.txt does not list: {} were taken",
             unlisted.count()
         );
@@ -139,7 +140,7 @@ impl Run {
             edges.sort();
             for (edge, count) in edges {
                 let mark = if required.contains(edge) { ' ' } else { '+' };
-                println!("{mark} {count:>10}  {}", coverage::name(*edge));
+                say!("{mark} {count:>10}  {}", coverage::name(*edge));
             }
         }
         Ok(never.len())

@@ -6,6 +6,7 @@ use clap::Args;
 use comfy_table::{Table, presets};
 
 use crate::run::{self, Verdict};
+use crate::say::say;
 use crate::scenario::{Scenario, played};
 use crate::table;
 
@@ -52,11 +53,11 @@ impl Scenarios {
             }
             let file = path.file_stem().unwrap_or_default().to_string_lossy();
             if self.lines {
-                println!("begin {file}");
+                say!("begin {file}");
             }
             let failure = play(&scenario, false).1;
             if let (true, Some(failure)) = (self.lines, &failure) {
-                println!("failed {file} {}", failure.replace('\n', " "));
+                say!("failed {file} {}", failure.replace('\n', " "));
             }
             let rows: Vec<String> = scenario.rows.iter().map(ToString::to_string).collect();
             let words = failure.as_deref().unwrap_or("ok").to_owned();
@@ -69,9 +70,9 @@ impl Scenarios {
                 self.folder.display()
             );
         }
-        println!("{shown}");
+        say!("{shown}");
         let failed = results.iter().filter(|(_, _, failure)| failure.is_some()).count();
-        println!("{} scenarios, {failed} failed", results.len());
+        say!("{} scenarios, {failed} failed", results.len());
         if self.write_table {
             table::write(&results)?;
         }

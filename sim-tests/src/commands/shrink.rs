@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use indicatif::ProgressBar;
 
+use crate::say::say;
 use crate::{run, shrink};
 
 /// Find the smallest part of a failing seed that still fails, and write it to a file that replays.
@@ -37,13 +38,13 @@ impl Shrink {
         let file = self.output.clone().unwrap_or_else(default);
         std::fs::write(&file, toml::to_string(&shrunk)?)
             .with_context(|| format!("cannot write {}", file.display()))?;
-        println!("{}", shrunk.failure);
-        println!(
+        say!("{}", shrunk.failure);
+        say!(
             "with {} transactions and these faults: {}",
             self.transactions as usize - shrunk.left_out.len(),
             shrunk.faults.join(", ")
         );
-        println!("    cargo sim replay {}", file.display());
+        say!("    cargo sim replay {}", file.display());
         Ok(())
     }
 }

@@ -4,6 +4,8 @@ use anyhow::bail;
 
 use super::{WORLDS, World, check};
 
+use crate::say::say;
+
 /// Explore small worlds around the protocol core to their end.
 #[derive(clap::Args, Debug)]
 pub struct ModelArgs {
@@ -20,9 +22,9 @@ impl ModelArgs {
     pub fn run(&self) -> anyhow::Result<()> {
         let mut violated = 0;
         for world in self.worlds()? {
-            println!("{}: {}", world.name, world.about);
+            say!("{}: {}", world.name, world.about);
             let finding = check(world, self.threads.into());
-            println!("{finding}\n");
+            say!("{finding}\n");
             violated += usize::from(finding.violation.is_some());
         }
         if violated > 0 {

@@ -8,6 +8,7 @@ use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Played, Suite, TRANSACTIONS};
+use crate::say::say;
 use crate::seeds;
 
 /// What to do with a suite; to be flattened into a program's own command line.
@@ -77,13 +78,13 @@ impl Suite {
                 };
                 for line in replay.timeline().lines() {
                     if only.as_ref().is_none_or(|only| line.contains(only)) {
-                        println!("{line}");
+                        say!("{line}");
                     }
                 }
                 if let Some(file) = html {
                     std::fs::write(file, replay.html())
                         .with_context(|| format!("cannot write {}", file.display()))?;
-                    println!("written: {}", file.display());
+                    say!("written: {}", file.display());
                 }
                 anyhow::ensure!(replay.failures().is_empty(), "{}", replay.failures().join("\n"));
                 Ok(())
@@ -101,7 +102,7 @@ impl Suite {
             progress.inc(1);
         });
         progress.finish_and_clear();
-        println!("{report}");
+        say!("{report}");
         let failed = report.failures.len();
         anyhow::ensure!(report.is_clean(), "{failed} of {seeds} seeds failed");
         Ok(())
@@ -126,7 +127,7 @@ impl Suite {
                 }
             }
         }
-        println!(
+        say!(
             "{table}\n{ran} scenarios, {failed} failed; {left_out} do not concern {}",
             self.name
         );

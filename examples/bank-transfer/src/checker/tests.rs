@@ -1,17 +1,18 @@
-use std::collections::BTreeMap;
-
 use super::judge;
 use crate::clients::{Asked, Told};
 use crate::report::Report;
-use crate::side::Holdings;
-use crate::transfers::{Name, Transfer};
+use crate::side::{Change, Holdings};
+use crate::transfers::{Name, OPENING_BALANCE, Transfer};
 
+const ACCOUNT: &str = "acct-00";
+
+/// One unit from the left to the right.
 fn asked(id: &str, told: Told) -> Asked {
     let transfer = Transfer {
         id: id.to_owned(),
         from: Name::Left,
-        from_account: "acct-00".to_owned(),
-        to_account: "acct-00".to_owned(),
+        from_account: ACCOUNT.to_owned(),
+        to_account: ACCOUNT.to_owned(),
         amount: 1,
     };
     Asked {
@@ -21,21 +22,26 @@ fn asked(id: &str, told: Told) -> Asked {
     }
 }
 
-fn holding(applied: &[(&str, u64)], total: i64) -> Holdings {
-    let applied: BTreeMap<String, u64> = applied
+/// A store of one account that has made these changes and no others.
+fn holding(changes: &[(&str, i64)]) -> Holdings {
+    let mut holdings = Holdings::default();
+    let balance = changes
         .iter()
-        .map(|&(id, count)| (id.to_owned(), count))
-        .collect();
-    Holdings {
-        total,
-        applied,
-        prepared: 0,
+        .fold(OPENING_BALANCE, |balance, (_, amount)| balance + amount);
+    holdings.balances.insert(ACCOUNT.to_owned(), balance);
+    for &(id, amount) in changes {
+        let change = Change {
+            account: ACCOUNT.to_owned(),
+            amount,
+        };
+        holdings.applied.entry(id.to_owned()).or_default().push(change);
     }
+    holdings
 }
 
 fn judged(asked: &[Asked], left: &Holdings, right: &Holdings) -> Report {
     let mut report = Report {
-        total_before: 200,
+        total_before: 2 * OPENING_BALANCE,
         recoveries: 1,
         kills: vec![("left".to_owned(), 1)],
         ..Report::default()
@@ -46,7 +52,7 @@ fn judged(asked: &[Asked], left: &Holdings, right: &Holdings) -> Report {
 
 #[test]
 fn what_happened_once_or_not_at_all_is_clean() {
-    let (left, right) = (holding(&[("a", 1)], 99), holding(&[("a", 1)], 101));
+    let (left, right) = (holding(&[("a", -1)]), holding(&[("a", 1)]));
     let report = judged(
         &[asked("a", Told::Committed), asked("b", Told::Aborted)],
         &left,
@@ -57,37 +63,59 @@ fn what_happened_once_or_not_at_all_is_clean() {
 
 #[test]
 fn every_kind_of_damage_is_seen() {
-    let empty = holding(&[], 100);
-    let once = holding(&[("a", 1)], 100);
-    let twice = holding(&[("a", 2)], 100);
+    let none = holding(&[]);
+    let (debit, credit) = (holding(&[("a", -1)]), holding(&[("a", 1)]));
+    let twice = holding(&[("a", -1), ("a", -1)]);
     let committed = [asked("a", Told::Committed)];
     let aborted = [asked("a", Told::Aborted)];
-    assert_eq!(judged(&committed, &empty, &empty).lost, 1);
-    assert_eq!(judged(&committed, &once, &empty).half_done, 1);
-    assert_eq!(judged(&aborted, &empty, &once).half_done, 1);
-    assert_eq!(judged(&committed, &twice, &once).doubled, 1);
-    assert_eq!(judged(&aborted, &once, &once).aborted_but_done, 1);
+    let see = |asked: &[Asked], left: &Holdings, right: &Holdings| {
+        let report = judged(asked, left, right);
+        assert!(!report.is_clean(), "{report:?}");
+        report
+    };
+    assert_eq!(see(&committed, &none, &none).lost, 1);
+    assert_eq!(see(&committed, &debit, &none).half_done, 1);
+    assert_eq!(see(&aborted, &none, &credit).half_done, 1);
+    assert_eq!(see(&committed, &twice, &credit).doubled, 1);
+    assert_eq!(see(&aborted, &debit, &credit).aborted_but_done, 1);
     assert_eq!(
-        judged(&[], &once, &once).doubled,
+        see(&[], &debit, &credit).doubled,
         1,
         "an effect that nobody asked for"
     );
-    assert!(!judged(&[asked("a", Told::Unknown)], &empty, &empty).is_clean());
-    assert!(
-        !judged(&committed, &holding(&[("a", 1)], 98), &once).is_clean(),
-        "money is missing"
-    );
+    assert_eq!(see(&[asked("a", Told::Unknown)], &none, &none).unknown, 1);
     let prepared = Holdings {
         prepared: 1,
-        ..holding(&[("a", 1)], 100)
+        ..debit.clone()
     };
-    assert!(!judged(&committed, &prepared, &once).is_clean());
+    assert_eq!(see(&committed, &prepared, &credit).left_prepared, 1);
+}
+
+#[test]
+fn a_change_that_was_not_asked_for_so_is_seen_though_the_sum_is_right() {
+    let committed = [asked("a", Told::Committed)];
+    let report = judged(&committed, &holding(&[("a", -2)]), &holding(&[("a", 2)]));
+    assert_eq!((report.altered, report.unbalanced), (1, 0));
+    assert_eq!(report.total_after, report.total_before);
+    assert!(!report.is_clean());
+}
+
+#[test]
+fn a_balance_that_is_not_its_history_is_seen_though_the_sum_is_right() {
+    let committed = [asked("a", Told::Committed)];
+    let (mut left, mut right) = (holding(&[("a", -1)]), holding(&[("a", 1)]));
+    *left.balances.get_mut(ACCOUNT).unwrap() += 5;
+    *right.balances.get_mut(ACCOUNT).unwrap() -= 5;
+    let report = judged(&committed, &left, &right);
+    assert_eq!((report.altered, report.unbalanced), (0, 2));
+    assert_eq!(report.total_after, report.total_before);
+    assert!(!report.is_clean());
 }
 
 #[test]
 fn a_run_without_kills_is_void() {
-    let once = holding(&[("a", 1)], 100);
-    let mut report = judged(&[asked("a", Told::Committed)], &once, &once);
+    let (left, right) = (holding(&[("a", -1)]), holding(&[("a", 1)]));
+    let mut report = judged(&[asked("a", Told::Committed)], &left, &right);
     assert!(report.is_clean());
     report.kills.clear();
     assert!(report.is_void() && !report.is_clean());

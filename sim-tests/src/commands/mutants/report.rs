@@ -10,6 +10,8 @@ use super::patch::Patch;
 use super::trial::Finding;
 use super::{Findings, Tried};
 
+use crate::say::say;
+
 const TABLE: &str = "docs/MUTANTS.md";
 
 /// In place of a scenario or a seed.
@@ -90,7 +92,7 @@ pub(super) fn write(tried: &[Tried], all: &[Patch]) -> anyhow::Result<()> {
         )?;
     }
     fs::write(TABLE, page).with_context(|| format!("cannot write {TABLE}"))?;
-    println!("written: {TABLE}");
+    say!("written: {TABLE}");
     Ok(())
 }
 
