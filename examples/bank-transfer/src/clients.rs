@@ -1,6 +1,6 @@
 //! The clients: they make transfers, and write down what they were told.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use handfast_participant::{Client, ClientError, Key, Outcome, Transaction};
 
 use crate::bare;
+use crate::schedule::Schedule;
 use crate::side::Sides;
-use crate::transfers::{Name, Source, Transfer};
+use crate::transfers::{Name, Transfer};
 
 /// How long a client asks for an outcome before it puts the question off to the end of the run.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -42,24 +43,21 @@ pub struct Asked {
 
 /// What all clients share.
 pub struct Work {
-    pub source: RefCell<Source>,
+    pub schedule: RefCell<Schedule>,
     pub asked: RefCell<Vec<Asked>>,
-    pub stop_at: Cell<Instant>,
     pub expires_at_ms: u64,
 }
 
 impl Work {
-    fn next(&self) -> Option<Transfer> {
-        if Instant::now() >= self.stop_at.get() {
-            return None;
-        }
-        self.source.borrow_mut().next()
+    fn next(&self) -> Option<(Transfer, Instant)> {
+        self.schedule.borrow_mut().next(Instant::now())
     }
 }
 
 /// One client with a coordinator: one transaction a transfer, and its id as the key.
 pub async fn transact(client: Client, sides: Rc<Sides>, work: Rc<Work>) {
-    while let Some(transfer) = work.next() {
+    while let Some((transfer, due)) = work.next() {
+        tokio::time::sleep_until(due.into()).await;
         let told = execute(&client, &sides, &transfer, work.expires_at_ms, PATIENCE).await;
         work.asked.borrow_mut().push(Asked {
             transfer,
@@ -130,10 +128,11 @@ async fn execute(
 /// One client without a coordinator: a debit, then a credit, each tried again when there is no answer.
 pub fn without_coordinator(
     addresses: [SocketAddr; 2],
-    next: impl Fn() -> Option<Transfer>,
+    next: impl Fn() -> Option<(Transfer, Instant)>,
     tell: impl Fn(Asked),
 ) {
-    while let Some(transfer) = next() {
+    while let Some((transfer, due)) = next() {
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
         let debit = ask(
             addresses,
             transfer.from,

@@ -12,5 +12,6 @@ pub mod options;
 pub mod report;
 pub mod roles;
 pub mod run;
+pub mod schedule;
 pub mod side;
 pub mod transfers;

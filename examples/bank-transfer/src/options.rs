@@ -29,7 +29,7 @@ pub struct Options {
     pub mode: Mode,
 
     /// Make the transfers of this CSV file (id,from,to,amount; accounts as left:acct-00 and right:acct-00) instead of random
-    /// ones; the run ends with the file
+    /// ones; they are spread over the run, which ends with the last of them
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
 

@@ -1,6 +1,6 @@
 //! One run: start, transfer while killing, heal, stop, judge.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -23,6 +23,7 @@ use crate::clients::{self, Asked, Work};
 use crate::options::{Mode, Options};
 use crate::report::Report;
 use crate::roles;
+use crate::schedule::Schedule;
 use crate::side::{Side, Sides};
 use crate::transfers::{self, Name, OPENING_BALANCE, Source};
 
@@ -105,11 +106,9 @@ fn with_coordinator(
     runtime.block_on(until_connected(address, &mut processes))?;
 
     let total_before = 2 * i64::from(options.accounts) * OPENING_BALANCE;
-    let length = source.count_known();
     let work = Rc::new(Work {
-        source: RefCell::new(source),
+        schedule: RefCell::new(schedule(source, options)),
         asked: RefCell::default(),
-        stop_at: Cell::new(Instant::now() + Duration::from_secs(options.seconds)),
         expires_at_ms: u64::try_from(
             (SystemTime::now() + KEYS_LIVE)
                 .duration_since(UNIX_EPOCH)?
@@ -129,7 +128,7 @@ fn with_coordinator(
         for _ in 0..options.clients {
             running.spawn_local(clients::transact(client.clone(), sides.clone(), work.clone()));
         }
-        let bar = progress::bar(length.unwrap_or(options.seconds));
+        let bar = progress::bar(work.schedule.borrow().steps());
         let mut ticks = tokio::time::interval(Duration::from_millis(100));
         loop {
             tokio::select! {
@@ -141,7 +140,7 @@ fn with_coordinator(
                 _ = ticks.tick() => {
                     let asked = work.asked.borrow();
                     let committed = asked.iter().filter(|asked| asked.told == clients::Told::Committed).count();
-                    bar.set_position(if length.is_some() { asked.len() as u64 } else { elapsed(&work, options) });
+                    bar.set_position(work.schedule.borrow().progress(Instant::now(), asked.len()));
                     bar.set_message(format!("{} transfers, {committed} committed", asked.len()));
                 }
             }
@@ -175,6 +174,10 @@ fn cast(processes: Vec<Process>) -> Cast {
     processes.into_iter().fold(Cast::default(), |cast, process| {
         cast.with(process.name, 1, process)
     })
+}
+
+fn schedule(source: Source, options: &Options) -> Schedule {
+    Schedule::new(source, Instant::now(), Duration::from_secs(options.seconds))
 }
 
 /// One after the other: each must be up again before the next is killed.
@@ -215,33 +218,22 @@ fn without_coordinator(
         );
         std::thread::sleep(LOOK_EVERY);
     }
-    let length = source.count_known();
-    let stop_at = Instant::now() + Duration::from_secs(options.seconds);
-    let source = Mutex::new(source);
+    let schedule = schedule(source, options);
+    let bar = progress::bar(schedule.steps());
+    let schedule = Mutex::new(schedule);
     let asked = Mutex::new(Vec::<Asked>::new());
     let storm = Storm::begin(cast(processes), weather(options), rng);
-    let bar = progress::bar(length.unwrap_or(options.seconds));
     std::thread::scope(|scope| {
         for _ in 0..options.clients {
             scope.spawn(|| {
-                let next = || {
-                    let mut source = source.lock().expect("no client panics");
-                    if Instant::now() < stop_at {
-                        source.next()
-                    } else {
-                        None
-                    }
-                };
+                let schedule = || schedule.lock().expect("no client panics");
                 let tell = |told| {
                     let mut asked = asked.lock().expect("no client panics");
                     asked.push(told);
                     bar.set_message(format!("{} transfers", asked.len()));
-                    let left = stop_at.saturating_duration_since(Instant::now()).as_secs();
-                    bar.set_position(length.map_or(options.seconds - left.min(options.seconds), |_| {
-                        asked.len() as u64
-                    }));
+                    bar.set_position(schedule().progress(Instant::now(), asked.len()));
                 };
-                clients::without_coordinator(addresses, next, tell);
+                clients::without_coordinator(addresses, || schedule().next(Instant::now()), tell);
             });
         }
     });
@@ -290,15 +282,6 @@ pub fn agent_arguments(name: Name, side: &Side, coordinator: SocketAddr, account
     arguments.extend(["--name".into(), name.as_str().into()]);
     arguments.extend(["--coordinator".into(), coordinator.to_string().into()]);
     arguments
-}
-
-fn elapsed(work: &Work, options: &Options) -> u64 {
-    let left = work
-        .stop_at
-        .get()
-        .saturating_duration_since(Instant::now())
-        .as_secs();
-    options.seconds.saturating_sub(left)
 }
 
 /// Until both sides have a session.

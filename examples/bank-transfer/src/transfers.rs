@@ -10,6 +10,9 @@ use serde::Deserialize;
 /// Every account begins with this much, in minor units.
 pub const OPENING_BALANCE: i64 = 10_000;
 
+/// The longest file that a run makes: the checker holds all of them in memory.
+pub const MAX_TRANSFERS: usize = 100_000;
+
 /// One of the two stores.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Name {
@@ -68,10 +71,10 @@ impl Source {
     }
 
     /// How many there are, if that is known.
-    pub fn count_known(&self) -> Option<u64> {
+    pub fn count_known(&self) -> Option<u32> {
         match self {
             Source::Random { .. } => None,
-            Source::File(transfers) => Some(transfers.len() as u64),
+            Source::File(transfers) => u32::try_from(transfers.len()).ok(),
         }
     }
 }
@@ -137,6 +140,11 @@ pub fn read(path: &Path, accounts: u16) -> anyhow::Result<Source> {
             "{}, line {number}: the id {:?} was used before; each transfer needs its own",
             path.display(),
             transfer.id
+        );
+        ensure!(
+            transfers.len() < MAX_TRANSFERS,
+            "{} has more than {MAX_TRANSFERS} transfers; split it into several files",
+            path.display()
         );
         transfers.push_back(transfer);
     }

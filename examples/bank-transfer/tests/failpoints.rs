@@ -7,7 +7,7 @@
     reason = "a test that cannot go on fails, and says where"
 )]
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use bank_transfer::checker::judge;
 use bank_transfer::clients::{self, Told, Work};
 use bank_transfer::report::Report;
 use bank_transfer::run::{agent_arguments, until_connected, until_settled};
+use bank_transfer::schedule::Schedule;
 use bank_transfer::side::{Side, Sides};
 use bank_transfer::transfers::{Name, OPENING_BALANCE, Source};
 use demonstration::coordinator;
@@ -81,9 +82,12 @@ async fn dies(armed: &'static str, point: String) {
     let client = Client::connect([address.to_string()]).unwrap();
     let expires = SystemTime::now() + Duration::from_secs(3600);
     let work = Rc::new(Work {
-        source: RefCell::new(Source::random(1, ACCOUNTS, AMOUNTS)),
+        schedule: RefCell::new(Schedule::new(
+            Source::random(1, ACCOUNTS, AMOUNTS),
+            Instant::now(),
+            PATIENCE,
+        )),
         asked: RefCell::default(),
-        stop_at: Cell::new(Instant::now() + PATIENCE),
         expires_at_ms: u64::try_from(expires.duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap(),
     });
     let running: Vec<_> = (0..CLIENTS)
@@ -105,7 +109,7 @@ async fn dies(armed: &'static str, point: String) {
     processes[position].restart().unwrap();
     until_connected(address, &mut processes).await.unwrap();
     tokio::time::sleep(AFTERWARDS).await;
-    work.stop_at.set(Instant::now());
+    work.schedule.borrow_mut().close();
     for client in running {
         client.await.unwrap();
     }

@@ -1,6 +1,6 @@
 use std::io::Write;
 
-use super::{Name, read};
+use super::{MAX_TRANSFERS, Name, read};
 
 fn file(text: &str) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -53,4 +53,16 @@ fn a_line_that_cannot_be_used_is_named_and_refuses_the_file() {
         let error = format!("{:#}", read(file.path(), 2).err().expect("refused"));
         assert!(error.contains(said), "{error:?} should say {said:?}");
     }
+}
+
+#[test]
+fn a_file_that_is_too_long_is_refused() {
+    let mut text = "id,from,to,amount\n".to_owned();
+    for number in 0..MAX_TRANSFERS {
+        text += &format!("{number},left:acct-00,right:acct-01,5\n");
+    }
+    assert!(read(file(&text).path(), 2).is_ok());
+    text += "one-more,left:acct-00,right:acct-01,5\n";
+    let error = read(file(&text).path(), 2).err().unwrap();
+    assert!(error.to_string().contains("split it"), "{error}");
 }
