@@ -16,8 +16,7 @@ impl Coordinator {
     /// A whole transaction in one request: the operations travel in the prepares.
     pub(crate) fn execute(&mut self, call: Call, request: ExecuteRequest, effects: &mut Vec<Effect>) {
         if let Some(claim) = &request.key {
-            let wall_ms = self.mint.wall_ms(self.now);
-            match self.keys.claim(claim, wall_ms) {
+            match self.keys.claim(claim, self.mint.key_ms(self.now)) {
                 Claimed::Held(held) => {
                     let (transaction, answer) = (held.transaction, held.answer.clone());
                     return self.attach_to_key(call, transaction, answer, request.wait, effects);
@@ -167,6 +166,10 @@ impl Coordinator {
         if entry.state != State::Active {
             return self.wait_for(call, transaction, wait, effects);
         }
+        let (found, limit) = (expected.len(), self.limits.branches_per_transaction);
+        if found > limit {
+            return self.reject(call, Rejection::TooManyBranches { found, limit }, effects);
+        }
         entry.waiters.push(Waiter { call, wait });
         match mismatch(&entry.branches, expected) {
             Some(message) => self.abort(transaction, AbortReason::BranchMismatch { message }, effects),
@@ -225,7 +228,8 @@ impl Coordinator {
         }
     }
 
-    /// Only watchers are looked for: an outcome for a caller that is gone is dropped by the driver.
+    /// Only watchers are looked for: an outcome for a caller that is gone is dropped by the driver, and its place among those who
+    /// wait goes to the next.
     pub(crate) fn call_gone(&mut self, call: Call) {
         self.watchers.retain(|_, calls| {
             calls.retain(|&other| other != call);
@@ -283,10 +287,19 @@ impl Coordinator {
             let outcome = entry.outcome().expect("it is decided");
             let after = entry.state.told_after();
             self.reply(call, Reply::Outcome { transaction, outcome }, after, effects);
-        } else if entry.waiters.len() >= limit {
-            self.reject(call, Rejection::TooManyWaiters { transaction }, effects);
         } else {
-            entry.waiters.push(Waiter { call, wait });
+            let waiter = Waiter { call, wait };
+            match entry.waiters.len() < limit {
+                true => entry.waiters.push(waiter),
+                // Whoever has waited for longest is the likeliest to have gone.
+                false => {
+                    entry.waiters.rotate_left(1);
+                    if let Some(last) = entry.waiters.last_mut() {
+                        let Waiter { call, .. } = std::mem::replace(last, waiter);
+                        self.reject(call, Rejection::TooManyWaiters { transaction }, effects);
+                    }
+                }
+            }
             self.answer_in_time(transaction);
         }
     }
@@ -432,5 +445,23 @@ fn mismatch(branches: &[Branch], expected: &[ExpectedBranch]) -> Option<String> 
     let mut counted: Vec<u32> = expected.iter().map(|branch| branch.branch.0).collect();
     joined.sort_unstable();
     counted.sort_unstable();
-    (joined != counted).then(|| format!("branches {joined:?} joined, the application expected {counted:?}"))
+    (joined != counted).then(|| {
+        format!(
+            "branches {} joined, the application expected {}",
+            listed(&joined),
+            listed(&counted)
+        )
+    })
+}
+
+/// The message is kept with the outcome: it must not grow with the lists.
+const MOST_LISTED: usize = 16;
+
+fn listed(branches: &[u32]) -> String {
+    match branches.get(..MOST_LISTED) {
+        Some(first) if branches.len() > MOST_LISTED => {
+            format!("{first:?} and {} more", branches.len() - MOST_LISTED)
+        }
+        _ => format!("{branches:?}"),
+    }
 }

@@ -183,7 +183,7 @@ impl Coordinator {
         if self.now < self.next_key_expiry {
             return;
         }
-        let keys = self.keys.expire(self.mint.wall_ms(self.now));
+        let keys = self.keys.expire(self.mint.key_ms(self.now));
         self.next_key_expiry = Moment(self.now.0 + EXPIRY_PERIOD_MS);
         if !keys.is_empty() {
             effects.push(Effect::KeysExpired { keys, after: None });

@@ -170,8 +170,21 @@ impl Coordinator {
             // marker, and has to say so. Every branch of an ended commit has acknowledged, so nothing is lost.
             AckKind::Hazard { .. } if ack.decision == Decision::Commit && self.has_committed(transaction) => {
             }
-            AckKind::Hazard { evidence } | AckKind::Contrary { evidence } => {
-                self.hold(session, transaction, branch, InDoubtState::Deviated(evidence));
+            AckKind::Hazard { evidence } => {
+                let deviated = InDoubtState::Deviated {
+                    decision: ack.decision,
+                    kind: DeviationKind::Hazard,
+                    evidence,
+                };
+                self.hold(session, transaction, branch, deviated, effects);
+            }
+            AckKind::Contrary { evidence } => {
+                let deviated = InDoubtState::Deviated {
+                    decision: ack.decision,
+                    kind: DeviationKind::Mixed,
+                    evidence,
+                };
+                self.hold(session, transaction, branch, deviated, effects);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use handfast_ids::{BranchId, Epoch, IdempotencyKey, LogId, ResourceName, StoreId, TransactionId};
 
-use crate::view::TransactionView;
+use crate::view::{InDoubtState, TransactionView};
 use crate::{BranchRecord, Call, Decision, EnlistmentId, Lsn, Outcome, Record, SessionId};
 
 /// An effect, to be performed in order; one with `after` waits until the log is durable to that LSN.
@@ -57,6 +57,17 @@ pub enum Effect {
         keys: Vec<IdempotencyKey>,
         /// The durable horizon.
         after: Option<Lsn>,
+    },
+    /// A branch has come onto the list of what only an operator can resolve: somebody must hear of it.
+    Held {
+        /// Which transaction.
+        transaction: TransactionId,
+        /// Which branch of it.
+        branch: BranchId,
+        /// At which resource.
+        resource: ResourceName,
+        /// Why.
+        state: InDoubtState,
     },
     /// This process must end: it would do harm.
     Stop {
@@ -291,6 +302,13 @@ pub enum CloseReason {
         expected: StoreId,
         /// The store that dialed in.
         found: StoreId,
+    },
+    /// The store is known by another name. Each of two names would be told what is none of its business about the other's branches.
+    StoreHasAnotherName {
+        /// The store that dialed in.
+        store: StoreId,
+        /// Its name.
+        name: ResourceName,
     },
     /// An older life of the store than one that was seen.
     GenerationLower {

@@ -5,6 +5,7 @@
 //! | a decision that this participant will be sent in its turn, because it has come back | nothing: it would be told twice |
 //! | a decision to commit, not ended | commit, once the decision is durable |
 //! | active or preparing | wait |
+//! | a branch of the same store under another name that it has had | nothing: it is the other name's to finish |
 //! | a decision to abort, or a live transaction without this branch | abort |
 //! | an ended commit | finished: look again; still prepared → held, never finished by itself |
 //! | nothing; the id is above the horizon, of this epoch or an earlier one | abort |
@@ -20,13 +21,14 @@
 
 use handfast_ids::{BranchId, TransactionId};
 
-use crate::branch::BranchState;
+use crate::branch::{Branch, BranchState};
 use crate::coordinator::Coordinator;
 use crate::resources::ResourceIndex;
 use crate::transaction::State;
 use crate::view::InDoubtState;
 use crate::{
-    AnswerKind, Decision, Effect, InDoubtLine, InDoubtPhase, Lsn, Message, Outcome, SessionId, StopReason,
+    AnswerKind, Decision, DeviationKind, Effect, InDoubtLine, InDoubtPhase, Lsn, Message, Outcome, SessionId,
+    StopReason,
 };
 
 /// A branch that a participant shows and no decision can be given for.
@@ -36,6 +38,8 @@ pub(crate) struct HeldBranch {
     pub state: InDoubtState,
     /// The session and the number of its scan that showed it last.
     pub shown_by: (SessionId, u64),
+    /// Somebody has heard of it.
+    pub is_alarmed: bool,
 }
 
 /// The verdict on one line.
@@ -95,7 +99,7 @@ impl Coordinator {
                         effects,
                     );
                     if matches!(answer, AnswerKind::Finished | AnswerKind::Forgotten) {
-                        self.hold(session, transaction, branch, InDoubtState::Held(answer));
+                        self.hold(session, transaction, branch, InDoubtState::Held(answer), effects);
                     }
                 }
                 Verdict::Forget => {
@@ -107,9 +111,12 @@ impl Coordinator {
                 }
                 Verdict::Learn => self.learn_commit(session, transaction, branch, effects),
                 Verdict::Contradiction => {
-                    let evidence =
-                        "a marker says that it committed, and the transaction has aborted".to_owned();
-                    self.hold(session, transaction, branch, InDoubtState::Deviated(evidence));
+                    let deviated = InDoubtState::Deviated {
+                        decision: Decision::Abort,
+                        kind: DeviationKind::Mixed,
+                        evidence: "a marker says that it committed".to_owned(),
+                    };
+                    self.hold(session, transaction, branch, deviated, effects);
                 }
                 Verdict::Resolve => {
                     self.send(session, Message::Resolve { transaction, branch }, None, effects);
@@ -118,34 +125,59 @@ impl Coordinator {
             }
         }
         if complete {
-            self.held
-                .retain(|_, held| held.resource != resource || held.shown_by == (session, scan));
+            self.held.retain(|_, held| {
+                held.resource != resource || held.shown_by == (session, scan) || held.state.is_deviation()
+            });
             if let Some(entry) = self.resources.session_mut(session) {
                 entry.scan += 1;
             }
         }
     }
 
-    /// Keeps a branch on the operator's list until a complete scan no longer shows it.
+    /// Puts a branch on the operator's list, who hears of it once a second scan shows it, and of a deviation at once. It stays
+    /// until a complete scan no longer shows it; a deviation stays.
     pub(crate) fn hold(
         &mut self,
         session: SessionId,
         transaction: TransactionId,
         branch: BranchId,
         state: InDoubtState,
+        effects: &mut Vec<Effect>,
     ) {
-        let Some(entry) = self.resources.session(session) else {
+        let Some(&crate::resources::Session { resource, scan, .. }) = self.resources.session(session) else {
             return;
         };
-        let known = self.held.contains_key(&(transaction, branch));
-        if known || self.held.len() < self.limits.held_branches {
-            let held = HeldBranch {
-                resource: entry.resource,
-                state,
-                shown_by: (session, entry.scan),
-            };
-            self.held.insert((transaction, branch), held);
+        let known = self.held.get(&(transaction, branch));
+        if known.is_some_and(|known| known.state.is_deviation()) {
+            return;
         }
+        if known.is_none() && self.held.len() >= self.limits.held_branches {
+            return;
+        }
+        // Once is no news: the scan may have been overtaken by the end of the commit.
+        let again = known.is_some_and(|known| known.shown_by != (session, scan));
+        let was_alarmed = known.is_some_and(|known| known.is_alarmed);
+        let is_alarmed = was_alarmed || again || state.is_deviation();
+        if is_alarmed && !was_alarmed {
+            effects.push(Effect::Held {
+                transaction,
+                branch,
+                resource: self.resources.get(resource).name.clone(),
+                state: state.clone(),
+            });
+        }
+        let held = HeldBranch {
+            resource,
+            state,
+            shown_by: (session, scan),
+            is_alarmed,
+        };
+        self.held.insert((transaction, branch), held);
+    }
+
+    /// The store has had another name, and this branch joined under that one: it is the other's to finish.
+    fn is_of_another_name(&self, branch: &Branch, resource: ResourceIndex) -> bool {
+        branch.resource != resource && branch.store == self.resources.get(resource).store
     }
 
     fn verdict(&self, resource: ResourceIndex, line: &InDoubtLine) -> Verdict {
@@ -168,14 +200,20 @@ impl Coordinator {
             },
             (InDoubtPhase::Committed, None) => match self.history.outcome(transaction) {
                 Some((Outcome::Aborted { .. }, _)) => Verdict::Contradiction,
-                None if transaction.is_unrecorded() && transaction > self.history.horizon() => Verdict::Learn,
+                None if transaction > self.history.horizon() => match transaction.is_unrecorded() {
+                    true => Verdict::Learn,
+                    // Its record would have been durable before the prepare left.
+                    false => Verdict::Contradiction,
+                },
                 _ => Verdict::Forget,
             },
             (phase, Some(entry)) => {
-                let branch = entry
-                    .branch(line.branch)
-                    .filter(|branch| branch.resource == resource);
+                let branch = entry.branch(line.branch);
                 let decided = entry.state.told_after();
+                if branch.is_some_and(|branch| self.is_of_another_name(branch, resource)) {
+                    return Verdict::Silence;
+                }
+                let branch = branch.filter(|branch| branch.resource == resource);
                 match branch.map(|branch| branch.state) {
                     // It will be told in its turn, and so would be twice.
                     Some(BranchState::Delivering(_))
@@ -237,3 +275,6 @@ fn verdict_on_live(branch: BranchState, phase: InDoubtPhase, state: &State, deci
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,7 +57,7 @@ impl Keys {
         self.horizon_ms = self.horizon_ms.max(to_ms);
     }
 
-    pub fn claim(&self, claim: &KeyClaim, wall_ms: u64) -> Claimed<'_> {
+    pub fn claim(&self, claim: &KeyClaim, now_ms: u64) -> Claimed<'_> {
         match self.held.get(&claim.key) {
             Some(held)
                 if held.record.digest == claim.digest && held.record.expires_at_ms == claim.expires_at_ms =>
@@ -66,7 +66,7 @@ impl Keys {
             }
             // Past its time a held key may be dropped at any moment; until then it still blocks a different request.
             Some(held) => Claimed::Mismatch(held.transaction),
-            None if claim.expires_at_ms <= self.horizon_ms.max(wall_ms) => Claimed::Expired,
+            None if claim.expires_at_ms <= self.horizon_ms.max(now_ms) => Claimed::Expired,
             None => Claimed::Free,
         }
     }
@@ -100,17 +100,18 @@ impl Keys {
         }
     }
 
-    /// Drops the answered keys whose time is over and raises the horizon to now.
-    pub fn expire(&mut self, wall_ms: u64) -> Vec<IdempotencyKey> {
+    /// Drops the answered keys whose time is over and raises the horizon over them. Not to now: a clock that is ahead by years
+    /// would take all later keys with it.
+    pub fn expire(&mut self, now_ms: u64) -> Vec<IdempotencyKey> {
         let over: Vec<(u64, IdempotencyKey)> = self
             .by_expiry
             .iter()
-            .take_while(|(expires_at_ms, _)| *expires_at_ms <= wall_ms)
+            .take_while(|(expires_at_ms, _)| *expires_at_ms <= now_ms)
             .filter(|(_, key)| self.held.get(key).is_some_and(|held| held.answer.is_some()))
             .cloned()
             .collect();
-        if !over.is_empty() {
-            self.raise_horizon(wall_ms);
+        if let Some((last_ms, _)) = over.last() {
+            self.raise_horizon(*last_ms);
         }
         for entry in &over {
             self.by_expiry.remove(entry);

@@ -14,18 +14,28 @@ pub(crate) struct Mint {
     epoch: Epoch,
     started: Moment,
     started_wall_ms: u64,
+    started_key_ms: u64,
     last: TransactionId,
 }
+
+/// How far the clock may have been set forward over a restart without any effect on keys.
+const CLOCK_SET_FORWARD_MS: u64 = 3_600_000;
 
 impl Mint {
     pub fn new(partition: Partition, epoch: Epoch, started: Moment, wall_ms: u64, floor_ms: u64) -> Self {
         let started_wall_ms = wall_ms.max(floor_ms + 1);
+        let started_key_ms = match floor_ms {
+            // A new log: nobody has a key.
+            0 => wall_ms,
+            _ => wall_ms.min(floor_ms.max(wall_ms.saturating_sub(CLOCK_SET_FORWARD_MS))),
+        };
         let last = TransactionId::new(started_wall_ms - 1, partition, epoch, u32::MAX);
         Mint {
             partition,
             epoch,
             started,
             started_wall_ms,
+            started_key_ms,
             last,
         }
     }
@@ -33,6 +43,15 @@ impl Mint {
     /// Unix milliseconds as the coordinator counts them.
     pub fn wall_ms(&self, now: Moment) -> u64 {
         self.started_wall_ms + now.0.saturating_sub(self.started.0)
+    }
+
+    /// Unix milliseconds by which keys expire: late rather than early.
+    ///
+    /// Over a restart nobody can tell a clock that was set forward from a long stop. So it goes on from the last time that the
+    /// log has seen, unless the clock is ahead by more than the bound. A clock behind the log is believed: it is the one before
+    /// that was ahead.
+    pub fn key_ms(&self, now: Moment) -> u64 {
+        self.started_key_ms + now.0.saturating_sub(self.started.0)
     }
 
     pub fn next(&mut self, now: Moment) -> TransactionId {

@@ -259,8 +259,10 @@ pub enum Outcome {
         /// Why.
         reason: AbortReason,
     },
-    /// Decided to commit, but a participant deviated or could prove nothing.
+    /// Decided, but a participant deviated or could prove nothing.
     Heuristic {
+        /// What was decided.
+        decision: Decision,
         /// Who and how.
         evidence: Vec<Deviation>,
     },

@@ -163,7 +163,7 @@ impl Resources {
     /// Lets a participant in, or says why not.
     ///
     /// Two stores behind one name could acknowledge each other's commits; so the first store that dials in under a name
-    /// owns it.
+    /// owns it. A store behind two names would show each the branches of the other; so it has one name.
     pub fn admit(
         &mut self,
         session: SessionId,
@@ -177,7 +177,15 @@ impl Resources {
                     limit: limits.resources,
                 });
             }
-            None => true,
+            None => match self.all.iter().find(|resource| resource.store_id == hello.store) {
+                Some(resource) => {
+                    return Err(CloseReason::StoreHasAnotherName {
+                        store: hello.store,
+                        name: resource.name.clone(),
+                    });
+                }
+                None => true,
+            },
             Some(resource) if resource.store_id != hello.store => {
                 return Err(CloseReason::StoreMismatch {
                     expected: resource.store_id,

@@ -22,7 +22,7 @@ use handfast_ids::BranchId;
 
 use crate::branch::Branch;
 use crate::few::Few;
-use crate::{AbortReason, Call, Deviation, KeyRecord, Lsn, Moment, Outcome, Wait};
+use crate::{AbortReason, Call, Decision, Deviation, KeyRecord, Lsn, Moment, Outcome, Wait};
 
 /// A live transaction. A million of them may wait for a participant that is away: `table/tests.rs` holds what one takes.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -123,7 +123,15 @@ impl State {
     }
 
     pub fn is_decided(&self) -> bool {
-        matches!(self, State::Committing { .. } | State::Aborting { .. })
+        self.decision().is_some()
+    }
+
+    pub fn decision(&self) -> Option<Decision> {
+        match self {
+            State::Active | State::Preparing { .. } | State::Delegated { .. } => None,
+            State::Committing { .. } => Some(Decision::Commit),
+            State::Aborting { .. } => Some(Decision::Abort),
+        }
     }
 
     /// Whether the participant that decides may have decided, and its answer may be lost.
@@ -175,8 +183,9 @@ impl Transaction {
 
     /// How it came out, once it is decided.
     pub fn outcome(&self) -> Option<Outcome> {
-        if !self.deviations.is_empty() {
+        if let (Some(decision), false) = (self.state.decision(), self.deviations.is_empty()) {
             return Some(Outcome::Heuristic {
+                decision,
                 evidence: self.deviations.clone(),
             });
         }

@@ -5,7 +5,7 @@ use handfast_ids::{
     BranchId, Epoch, Generation, IdempotencyKey, LogId, ResourceName, StoreId, TransactionId,
 };
 
-use crate::{AnswerKind, Lsn, Outcome, Record};
+use crate::{AnswerKind, Decision, DeviationKind, Lsn, Outcome, Record};
 
 /// One transaction, as it may be told.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -116,10 +116,23 @@ pub enum InDoubtState {
     Aborting,
     /// Its participant decided, and is asked how.
     Delegated,
-    /// The participant deviated; its evidence.
-    Deviated(String),
+    /// The participant deviated.
+    Deviated {
+        /// From what.
+        decision: Decision,
+        /// Whether the contrary is proved.
+        kind: DeviationKind,
+        /// What it reported.
+        evidence: String,
+    },
     /// A participant shows it as prepared, and no decision can be given.
     Held(AnswerKind),
+}
+
+impl InDoubtState {
+    pub(crate) fn is_deviation(&self) -> bool {
+        matches!(self, InDoubtState::Deviated { .. })
+    }
 }
 
 /// How the coordinator is.

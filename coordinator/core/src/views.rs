@@ -10,7 +10,7 @@ use crate::transaction::{State, Transaction};
 use crate::view::{
     BranchView, InDoubtState, InDoubtView, Snapshot, StateView, StatusView, TableView, TransactionView,
 };
-use crate::{AbortReason, Decision, DecisionRecord, KeyRecord, LogSpace, Lsn, Moment, Outcome, Record};
+use crate::{AbortReason, Decision, DecisionRecord, KeyRecord, LogSpace, Lsn, Moment, Record};
 
 /// Ended commits of one `EndedCommits` record.
 const COMMITS_PER_RECORD: usize = 1000;
@@ -79,9 +79,9 @@ impl Coordinator {
             _ if !may_be_told => StateView::Preparing,
             State::Preparing { .. } => StateView::Preparing,
             State::Delegated { .. } => StateView::Delegated,
-            _ if !entry.deviations.is_empty() => StateView::Heuristic(Outcome::Heuristic {
-                evidence: entry.deviations.clone(),
-            }),
+            _ if !entry.deviations.is_empty() => {
+                StateView::Heuristic(entry.outcome().expect("a decision was deviated from"))
+            }
             State::Committing { .. } => StateView::Committing,
             // It may have been read-only and answered "committed"; a note that survived reads like one that was lost.
             State::Aborting {
@@ -114,14 +114,18 @@ impl Coordinator {
     pub fn in_doubt(&self, now: Moment, after: Option<TransactionId>, limit: usize) -> Vec<InDoubtView> {
         let mut views = Vec::new();
         let live = self.table.after(after).flat_map(|(transaction, entry)| {
-            let evidence = |branch| {
+            let deviated = |branch, kind| {
                 let deviation = entry
                     .deviations
                     .iter()
                     .find(|deviation| deviation.branch == branch);
-                deviation
-                    .map(|deviation| deviation.evidence.clone())
-                    .unwrap_or_default()
+                InDoubtState::Deviated {
+                    decision: entry.state.decision().expect("a decision was deviated from"),
+                    kind,
+                    evidence: deviation
+                        .map(|deviation| deviation.evidence.clone())
+                        .unwrap_or_default(),
+                }
             };
             let told = entry
                 .state
@@ -136,7 +140,7 @@ impl Coordinator {
                         BranchState::Delivering(Decision::Commit) => InDoubtState::Committing,
                         BranchState::Delivering(Decision::Abort) => InDoubtState::Aborting,
                         BranchState::Asked => InDoubtState::Delegated,
-                        BranchState::Deviated(_) => InDoubtState::Deviated(evidence(branch.id)),
+                        BranchState::Deviated(kind) => deviated(branch.id, kind),
                         _ => return None,
                     };
                     Some((transaction, branch.id, branch.resource, state))

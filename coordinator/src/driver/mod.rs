@@ -465,7 +465,9 @@ fn after(effect: &Effect) -> Option<Lsn> {
         | Effect::Reply { after, .. }
         | Effect::Finished { after, .. }
         | Effect::KeysExpired { after, .. } => *after,
-        Effect::Append { .. } | Effect::CloseSession { .. } | Effect::Stop { .. } => None,
+        Effect::Append { .. } | Effect::CloseSession { .. } | Effect::Held { .. } | Effect::Stop { .. } => {
+            None
+        }
     }
 }
 

@@ -46,6 +46,16 @@ impl State {
             Effect::KeysExpired { keys, .. } => {
                 self.breach(Rule::Sound, format!("keys expire before their time: {keys:?}"));
             }
+            Effect::Held {
+                transaction,
+                branch,
+                state,
+                ..
+            } => {
+                if !self.memory.restored {
+                    self.breach(Rule::Sound, format!("{transaction}/{branch} is held: {state:?}"));
+                }
+            }
             Effect::Stop { reason } => {
                 self.breach(Rule::Sound, format!("the coordinator stops: {reason:?}"));
             }
@@ -182,7 +192,9 @@ impl State {
 
 fn waits_for(effect: &Effect) -> Option<Lsn> {
     match effect {
-        Effect::Append { .. } | Effect::CloseSession { .. } | Effect::Stop { .. } => None,
+        Effect::Append { .. } | Effect::CloseSession { .. } | Effect::Held { .. } | Effect::Stop { .. } => {
+            None
+        }
         Effect::Send { after, .. }
         | Effect::Reply { after, .. }
         | Effect::Finished { after, .. }

@@ -295,7 +295,8 @@ impl State {
         let shown = match &view.state {
             StateView::Committing | StateView::Ended(Outcome::Committed) => Some(Decision::Commit),
             StateView::Aborting | StateView::Ended(Outcome::Aborted { .. }) => Some(Decision::Abort),
-            StateView::Heuristic(_) | StateView::Ended(Outcome::Heuristic { .. }) => Some(Decision::Commit),
+            StateView::Heuristic(Outcome::Heuristic { decision, .. })
+            | StateView::Ended(Outcome::Heuristic { decision, .. }) => Some(*decision),
             _ => None,
         };
         let branch_shown = view.branches.iter().find_map(|branch| match branch.state {

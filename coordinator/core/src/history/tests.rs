@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 use handfast_ids::{Epoch, Partition, TransactionId};
 
 use super::History;
-use crate::{AbortReason, Lsn, Outcome};
+use crate::{AbortReason, Decision, Lsn, Outcome};
 
 fn id(sequence: u32) -> TransactionId {
     TransactionId::new(1, Partition(0), Epoch(1), sequence)
@@ -56,7 +56,14 @@ fn a_checkpoint_carries_the_commits_in_the_order_of_their_ends() {
     let mut history = History::new(4);
     history.insert(id(3), Outcome::Committed, Lsn(1));
     history.insert(id(1), aborted(), Lsn(2));
-    history.insert(id(2), Outcome::Heuristic { evidence: Vec::new() }, Lsn(3));
+    history.insert(
+        id(2),
+        Outcome::Heuristic {
+            decision: Decision::Commit,
+            evidence: Vec::new(),
+        },
+        Lsn(3),
+    );
     assert_eq!(history.commits().collect::<Vec<_>>(), [id(3), id(2)]);
 }
 

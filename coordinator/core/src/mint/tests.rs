@@ -86,3 +86,27 @@ fn ids_carry_their_owner() {
     let id = mint(9, WALL_MS, 0).next(Moment(100));
     assert_eq!((id.partition(), id.epoch()), (Partition(3), Epoch(9)));
 }
+
+#[test]
+fn keys_expire_late_rather_than_early() {
+    const HOUR: u64 = 3_600_000;
+    let began = 1_000 * HOUR;
+    // What the clock says, what the log has seen last, and the time by which keys expire.
+    let table = [
+        (began, 0, began),
+        (began + 5, began, began),
+        (began + HOUR, began, began),
+        (began + HOUR + 7, began, began + 7),
+        (began + 50 * HOUR, began, began + 49 * HOUR),
+        (began - HOUR, began, began - HOUR),
+    ];
+    for (wall_ms, floor_ms, expected) in table {
+        let mint = mint(2, wall_ms, floor_ms);
+        assert_eq!(
+            mint.key_ms(Moment(100)),
+            expected,
+            "clock {wall_ms}, log {floor_ms}"
+        );
+        assert_eq!(mint.key_ms(Moment(350)), expected + 250);
+    }
+}

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use super::{Identity, Recovery, RecoveryError, references};
 use crate::{
-    AbortReason, BranchRecord, BranchRef, Coordinator, DecisionRecord, Deviation, DeviationKind, Effect,
-    Event, FinishedTransaction, KeyRecord, Limits, Lsn, Moment, Outcome, Record, ReplayedRecord,
+    AbortReason, BranchRecord, BranchRef, Coordinator, Decision, DecisionRecord, Deviation, DeviationKind,
+    Effect, Event, FinishedTransaction, KeyRecord, Limits, Lsn, Moment, Outcome, Record, ReplayedRecord,
     RequestDigest, Seen, SessionHello, SessionId,
 };
 
@@ -126,6 +126,7 @@ fn what_ended_in_the_log_is_handed_to_the_index() {
         branches,
     };
     let heuristic = Outcome::Heuristic {
+        decision: Decision::Commit,
         evidence: vec![deviation],
     };
     let aborted = Outcome::Aborted {

@@ -21,6 +21,8 @@ pub struct Stage {
     names: Names,
     limits: Limits,
     watch: OverdueWatch,
+    /// Whose store is which, where a session does not say so: each name has its own.
+    stores: Vec<String>,
 }
 
 impl Default for Stage {
@@ -37,6 +39,7 @@ impl Stage {
             world,
             names: Names::default(),
             limits,
+            stores: Vec::new(),
         }
     }
 
@@ -213,7 +216,7 @@ impl Stage {
             },
             "session" => Event::SessionUp {
                 session: names::session(command.word(0)?)?,
-                hello: hello(command)?,
+                hello: hello(command, &mut self.stores)?,
             },
             "session-down" => Event::SessionDown {
                 session: names::session(command.word(0)?)?,
@@ -294,7 +297,12 @@ fn expected(words: &[String]) -> Result<Vec<ExpectedBranch>, String> {
     counted.collect()
 }
 
-fn hello(command: &Command) -> Result<SessionHello, String> {
+fn hello(command: &Command, stores: &mut Vec<String>) -> Result<SessionHello, String> {
+    let name = command.word(1)?;
+    let place = stores.iter().position(|known| known == name).unwrap_or_else(|| {
+        stores.push(name.to_owned());
+        stores.len() - 1
+    });
     let session = names::session(command.word(0)?)?;
     let seen = match command.option("seen") {
         Some(text) => {
@@ -308,8 +316,8 @@ fn hello(command: &Command) -> Result<SessionHello, String> {
         None => Vec::new(),
     };
     Ok(SessionHello {
-        resource: resource(command.word(1)?)?,
-        store: StoreId(u128::from(command.number("store", 1)?)),
+        resource: resource(name)?,
+        store: StoreId(u128::from(command.number("store", place as u64 + 1)?)),
         generation: Generation(command.number("generation", 1)?),
         instance: InstanceId(u128::from(command.number("instance", session.0)?)),
         attached: command.has("attached"),

@@ -40,6 +40,15 @@ impl Names {
                 let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
                 format!("keys expired: {}", keys.join(", "))
             }
+            Effect::Held {
+                transaction,
+                branch,
+                resource,
+                state,
+            } => {
+                let name = self.of(*transaction);
+                format!("alarm: {name}/{branch} at {resource}: {}", in_doubt(state))
+            }
             Effect::Stop { reason } => match reason {
                 StopReason::LogIsOld { seen_epoch, seen_lsn } => {
                     format!(
@@ -216,9 +225,9 @@ impl Names {
         match outcome {
             Outcome::Committed => "committed".to_owned(),
             Outcome::Aborted { reason } => format!("aborted ({})", abort(reason)),
-            Outcome::Heuristic { evidence } => {
+            Outcome::Heuristic { decision, evidence } => {
                 let evidence: Vec<String> = evidence.iter().map(deviated).collect();
-                format!("heuristic [{}]", evidence.join("; "))
+                format!("heuristic {} [{}]", decided(*decision), evidence.join("; "))
             }
         }
     }
@@ -308,13 +317,7 @@ impl Names {
     }
 
     pub fn in_doubt(&mut self, view: &InDoubtView) -> String {
-        let state = match &view.state {
-            InDoubtState::Committing => "committing".to_owned(),
-            InDoubtState::Aborting => "aborting".to_owned(),
-            InDoubtState::Delegated => "delegated".to_owned(),
-            InDoubtState::Deviated(evidence) => format!("deviated {evidence:?}"),
-            InDoubtState::Held(answer) => format!("held {}", answered(*answer)),
-        };
+        let state = in_doubt(&view.state);
         let connected = if view.connected { "" } else { " (down)" };
         let name = self.of(view.transaction);
         format!("{name}/{} at {}{connected}: {state}", view.branch, view.resource)
@@ -373,12 +376,23 @@ fn key_text(key: &KeyRecord) -> String {
 }
 
 fn deviated(deviation: &Deviation) -> String {
-    let kind = match deviation.kind {
-        DeviationKind::Mixed => "mixed",
-        DeviationKind::Hazard => "hazard",
-    };
+    let kind = deviation_kind(deviation.kind);
     let (branch, resource, evidence) = (deviation.branch, &deviation.resource, &deviation.evidence);
     format!("{branch} {resource} {kind} {evidence:?}")
+}
+
+fn deviation_kind(kind: DeviationKind) -> &'static str {
+    match kind {
+        DeviationKind::Mixed => "mixed",
+        DeviationKind::Hazard => "hazard",
+    }
+}
+
+fn decided(decision: Decision) -> &'static str {
+    match decision {
+        Decision::Commit => "commit",
+        Decision::Abort => "abort",
+    }
 }
 
 fn abort(reason: &AbortReason) -> String {
@@ -406,8 +420,27 @@ fn answered(answer: AnswerKind) -> String {
     .to_owned()
 }
 
+fn in_doubt(state: &InDoubtState) -> String {
+    match state {
+        InDoubtState::Committing => "committing".to_owned(),
+        InDoubtState::Aborting => "aborting".to_owned(),
+        InDoubtState::Delegated => "delegated".to_owned(),
+        InDoubtState::Deviated {
+            decision,
+            kind,
+            evidence,
+        } => format!(
+            "deviated from {} {} {evidence:?}",
+            decided(*decision),
+            deviation_kind(*kind)
+        ),
+        InDoubtState::Held(answer) => format!("held {}", answered(*answer)),
+    }
+}
+
 fn close(reason: &CloseReason) -> String {
     match reason {
+        CloseReason::StoreHasAnotherName { store, name } => format!("store {} is {name}", store.0),
         CloseReason::StoreMismatch { expected, found } => {
             format!("store {} expected, found {}", expected.0, found.0)
         }

@@ -296,6 +296,8 @@ fn waits_for(effect: &Effect) -> Option<Lsn> {
         | Effect::Reply { after, .. }
         | Effect::Finished { after, .. }
         | Effect::KeysExpired { after, .. } => *after,
-        Effect::Append { .. } | Effect::CloseSession { .. } | Effect::Stop { .. } => None,
+        Effect::Append { .. } | Effect::CloseSession { .. } | Effect::Held { .. } | Effect::Stop { .. } => {
+            None
+        }
     }
 }
