@@ -47,7 +47,7 @@ use call::{Ambiguity, Caller, Tries};
 
 pub use active::ActiveTransaction;
 pub use error::ClientError;
-pub use outcome::{Evidence, Outcome};
+pub use outcome::{Evidence, Outcome, RefusedBy};
 pub use request::{Key, Transaction, Wait};
 pub use watch::Watch;
 

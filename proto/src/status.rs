@@ -103,6 +103,8 @@ reasons! {
     Stopped = "STOPPED", Unavailable, Ask;
     /// Another store than the one known by this name has dialed in.
     StoreMismatch = "STORE_MISMATCH", FailedPrecondition, Operator;
+    /// The store takes part under another name.
+    StoreHasAnotherName = "STORE_HAS_ANOTHER_NAME", FailedPrecondition, Operator;
     /// An older life of the store than one that was seen has dialed in.
     GenerationLower = "GENERATION_LOWER", FailedPrecondition, Operator;
     /// As many resource names are known as may be.

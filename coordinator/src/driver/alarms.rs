@@ -1,6 +1,6 @@
 //! What an operator must hear of without asking. The core says what; here it becomes a line of the log.
 
-use handfast_core::{Alarm, Moment};
+use handfast_core::{Alarm, Effect, Moment};
 use handfast_wal::Disk;
 
 use super::Driver;
@@ -13,6 +13,26 @@ impl<D: Disk, I: Index> Driver<D, I> {
             tell(&alarm);
         }
     }
+}
+
+/// A branch that only an operator can resolve.
+pub(super) fn tell_held(effect: &Effect) {
+    let Effect::Held {
+        transaction,
+        branch,
+        resource,
+        state,
+    } = effect
+    else {
+        return;
+    };
+    tracing::error!(
+        %transaction,
+        branch = branch.0,
+        %resource,
+        why = ?state,
+        "a participant shows a branch that cannot be decided here; an operator must look: `handfast tx in-doubt` tells more"
+    );
 }
 
 fn tell(alarm: &Alarm) {

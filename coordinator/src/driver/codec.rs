@@ -58,7 +58,8 @@ mod abort {
 mod outcome {
     pub const COMMITTED: u8 = 1;
     pub const ABORTED: u8 = 2;
-    pub const HEURISTIC: u8 = 3;
+    pub const HEURISTIC_COMMIT: u8 = 3;
+    pub const HEURISTIC_ABORT: u8 = 4;
 }
 
 /// The numbers of [`handfast_core::DeviationKind`].

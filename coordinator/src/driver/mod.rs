@@ -318,6 +318,7 @@ impl<D: Disk, I: Index> Driver<D, I> {
             Effect::CloseSession { session, reason } => self.close_session(session, &reason),
             Effect::Finished { transaction, .. } => self.index.insert(*transaction),
             Effect::KeysExpired { keys, .. } => self.index.forget_keys(&keys),
+            Effect::Held { .. } => alarms::tell_held(&effect),
             Effect::Stop { reason } => {
                 tracing::error!(?reason, "the coordinator must stop");
                 return Err(reason.into());

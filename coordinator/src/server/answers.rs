@@ -5,10 +5,10 @@ use handfast_core::view::{
     TransactionView,
 };
 use handfast_core::{
-    AbortReason, AnswerKind, BranchRecord, Deviation, DeviationKind, FinishedTransaction, Outcome, Overdue,
-    Reply,
+    AbortReason, AnswerKind, BranchRecord, Decision, Deviation, DeviationKind, FinishedTransaction, Outcome,
+    Overdue, Reply,
 };
-use handfast_ids::TransactionId;
+use handfast_ids::{ResourceName, TransactionId};
 use handfast_proto::status::{Failure, Reason};
 use handfast_proto::v1;
 
@@ -29,6 +29,8 @@ pub fn result(reply: Reply) -> Result<v1::TransactionResult, Failure> {
         message: told.message,
         retryable: told.retryable,
         evidence: told.evidence,
+        decided: told.decided.into(),
+        refusal: told.refusal,
     })
 }
 
@@ -168,10 +170,11 @@ pub fn in_doubt(view: InDoubtView) -> v1::InDoubtTransaction {
             "DELEGATED",
             format!("was left to {at}, which is asked whether it committed; {presence}"),
         ),
-        InDoubtState::Deviated(evidence) => (
-            "HEURISTIC",
-            format!("{at} deviated from the commit: {evidence}; compare its data with the other branches"),
-        ),
+        InDoubtState::Deviated {
+            decision,
+            kind,
+            evidence,
+        } => ("HEURISTIC", deviated(at, *decision, *kind, evidence)),
         InDoubtState::Held(answer) => (
             "HELD",
             format!(
@@ -190,12 +193,33 @@ pub fn in_doubt(view: InDoubtView) -> v1::InDoubtTransaction {
     }
 }
 
+/// What an operator must know to repair it: what was decided, and what is known to have happened instead.
+fn deviated(at: &ResourceName, decision: Decision, kind: DeviationKind, evidence: &str) -> String {
+    let decided = decided_to(decision);
+    match kind {
+        DeviationKind::Mixed => format!(
+            "it was decided to {decided}, and {at} did the contrary: {evidence}; all other branches {decided}, repair the data at {at}"
+        ),
+        DeviationKind::Hazard => format!(
+            "it was decided to {decided}, and {at} cannot prove that it did: {evidence}; all other branches {decided}, look at the \
+             data at {at}"
+        ),
+    }
+}
+
+fn decided_to(decision: Decision) -> &'static str {
+    match decision {
+        Decision::Commit => "commit",
+        Decision::Abort => "abort",
+    }
+}
+
 fn held(answer: AnswerKind) -> &'static str {
     match answer {
         AnswerKind::Wait => "it is not decided yet",
         AnswerKind::Finished => "its commit has ended already (was the store restored, or failed over?)",
         AnswerKind::Forgotten => "it is older than what the coordinator keeps",
-        AnswerKind::NotMine => "it belongs to another coordinator",
+        AnswerKind::NotMine => "it belongs to another coordinator, or was never minted by this one",
     }
 }
 
@@ -212,7 +236,8 @@ fn state(state: &StateView) -> Result<v1::TransactionState, Failure> {
         StateView::NoEffects => Wire::NoEffects,
         StateView::Forgotten => Wire::Forgotten,
         StateView::NotMine => {
-            let message = "the transaction belongs to another coordinator; ask that one";
+            let message = "the transaction belongs to another coordinator, or this one never minted its id; correct the id, or ask the \
+                           other";
             return Err(Failure::new(Reason::NotMine, message));
         }
     })
@@ -260,7 +285,7 @@ fn remember(told: &mut v1::Transaction, finished: &FinishedTransaction) {
 
 fn ended_branch(record: &BranchRecord, outcome: &Outcome) -> v1::Branch {
     let deviation = match outcome {
-        Outcome::Heuristic { evidence } => evidence
+        Outcome::Heuristic { evidence, .. } => evidence
             .iter()
             .find(|deviation| deviation.branch == record.branch),
         _ => None,
@@ -268,7 +293,14 @@ fn ended_branch(record: &BranchRecord, outcome: &Outcome) -> v1::Branch {
     let state = match (outcome, deviation.map(|deviation| deviation.kind)) {
         (_, Some(DeviationKind::Mixed)) => v1::BranchState::Contrary,
         (_, Some(DeviationKind::Hazard)) => v1::BranchState::Hazard,
-        (Outcome::Aborted { .. }, None) => v1::BranchState::Aborted,
+        (Outcome::Aborted { .. }, None)
+        | (
+            Outcome::Heuristic {
+                decision: Decision::Abort,
+                ..
+            },
+            None,
+        ) => v1::BranchState::Aborted,
         (Outcome::Committed | Outcome::Heuristic { .. }, None) => v1::BranchState::Committed,
     };
     v1::Branch {
@@ -285,6 +317,8 @@ fn tell(transaction: &mut v1::Transaction, outcome: &Outcome) {
     transaction.reason = told.reason;
     transaction.message = told.message;
     transaction.evidence = told.evidence;
+    transaction.decided = told.decided.into();
+    transaction.refusal = told.refusal;
 }
 
 struct Told {
@@ -293,6 +327,8 @@ struct Told {
     message: String,
     retryable: bool,
     evidence: Vec<v1::Evidence>,
+    decided: v1::Outcome,
+    refusal: Option<v1::RefusedBy>,
 }
 
 fn told(outcome: &Outcome) -> Told {
@@ -302,6 +338,8 @@ fn told(outcome: &Outcome) -> Told {
         message: String::new(),
         retryable: false,
         evidence: Vec::new(),
+        decided: v1::Outcome::Unspecified,
+        refusal: None,
     };
     match outcome {
         Outcome::Committed => {}
@@ -311,13 +349,19 @@ fn told(outcome: &Outcome) -> Told {
             told.reason = stable.to_owned();
             told.message = message;
             told.retryable = retryable;
+            told.refusal = refused_by(reason);
         }
-        Outcome::Heuristic { evidence } => {
+        Outcome::Heuristic { decision, evidence } => {
             told.outcome = v1::Outcome::Heuristic;
+            told.decided = match decision {
+                Decision::Commit => v1::Outcome::Committed,
+                Decision::Abort => v1::Outcome::Aborted,
+            };
             told.reason = "DEVIATED".to_owned();
-            told.message = "decided to commit, but a participant deviated or could prove nothing; an operator must look \
-                            at the evidence"
-                .to_owned();
+            told.message = format!(
+                "decided to {}, but a participant deviated or could prove nothing; an operator must look at the evidence",
+                decided_to(*decision)
+            );
             told.evidence = evidence.iter().map(deviation).collect();
         }
     }
@@ -363,6 +407,17 @@ fn abort(reason: &AbortReason) -> (&str, String, bool) {
     }
 }
 
+fn refused_by(reason: &AbortReason) -> Option<v1::RefusedBy> {
+    let AbortReason::Refused(refusal) = reason else {
+        return None;
+    };
+    Some(v1::RefusedBy {
+        resource: refusal.resource.to_string(),
+        reason: refusal.reason.clone(),
+        message: refusal.message.clone(),
+    })
+}
+
 fn deviation(deviation: &Deviation) -> v1::Evidence {
     let kind = match deviation.kind {
         DeviationKind::Mixed => "MIXED",
@@ -382,3 +437,6 @@ fn unexpected() -> Failure {
         "the coordinator gave an answer of another kind than was asked for, which is a defect; ask for the transaction",
     )
 }
+
+#[cfg(test)]
+mod tests;

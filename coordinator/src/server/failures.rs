@@ -77,8 +77,8 @@ pub fn of_rejection(rejection: Rejection) -> Failure {
         Rejection::KeyMismatch { transaction } => Failure::new(
             Reason::KeyMismatch,
             format!(
-                "the key was used for another request, transaction {transaction}; nothing was executed. Use a new key \
-                 for a new intent, and the same request for a retry"
+                "the key was used for another request or with another time of expiry, transaction {transaction}; nothing was \
+                 executed. Use a new key for a new intent, and the same request and time for a retry"
             ),
         ),
         Rejection::KeyExpired => Failure::new(
@@ -109,7 +109,10 @@ pub fn of_rejection(rejection: Rejection) -> Failure {
         ),
         Rejection::NotMine { transaction } => Failure::new(
             Reason::NotMine,
-            format!("transaction {transaction} belongs to another coordinator; ask that one"),
+            format!(
+                "transaction {transaction} belongs to another coordinator, or this one never minted its id; correct the id, or ask \
+                 the other"
+            ),
         ),
         Rejection::TooManyWaiters { transaction } => Failure::new(
             Reason::TooManyWaiters,
@@ -126,6 +129,13 @@ pub fn of_close(reason: &CloseReason) -> Failure {
             format!(
                 "this name belongs to store {expected}, and store {found} has dialed in: a wrong database, or a clone. \
                  Point the participant to its own store, or give the clone a new name and a new store id"
+            ),
+        ),
+        CloseReason::StoreHasAnotherName { store, name } => Failure::new(
+            Reason::StoreHasAnotherName,
+            format!(
+                "store {store} takes part as {name}: one store has one name, because each of two would be shown the other's branches. \
+                 Dial in as {name}, from as many instances as you like, or give this participant a store of its own"
             ),
         ),
         CloseReason::GenerationLower { expected, found } => Failure::new(

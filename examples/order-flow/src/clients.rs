@@ -131,9 +131,10 @@ async fn execute(
         match client.execute_until_known(transaction.clone(), patience).await {
             Ok(Outcome::Committed { .. }) => return Some(Told::Committed),
             Ok(Outcome::Aborted { retryable: true, .. }) => return None,
-            Ok(Outcome::Aborted { message, .. }) if stock_database::is_out_of_stock(&message) => {
-                return Some(Told::Refused);
-            }
+            Ok(Outcome::Aborted {
+                refusal: Some(refusal),
+                ..
+            }) if stock_database::is_out_of_stock(&refusal) => return Some(Told::Refused),
             Ok(Outcome::Aborted { reason, message, .. }) => {
                 return Some(Told::Failed(format!("{reason}: {message}")));
             }

@@ -6,6 +6,7 @@ use handfast_proto::v1;
 use super::ClientError;
 use super::call::CallError;
 use super::pipeline::Told;
+use crate::resource::Decision;
 
 /// How a transaction came out, as far as can be told.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,10 +20,12 @@ pub enum Outcome {
     Aborted {
         /// Which transaction, if it got as far as an id.
         transaction: Option<TransactionId>,
-        /// Stable, such as `REFUSED` or `DEADLINE`, or the resource's own.
+        /// Stable, such as `REFUSED` or `DEADLINE`.
         reason: String,
         /// The same in words.
         message: String,
+        /// Who refused, and why, if the reason is `REFUSED`.
+        refusal: Option<RefusedBy>,
         /// Whether the same work, sent anew (under another key), may commit.
         retryable: bool,
     },
@@ -37,9 +40,22 @@ pub enum Outcome {
     Heuristic {
         /// Which transaction.
         transaction: TransactionId,
+        /// What was decided, and is so everywhere but where the evidence says; `None` if the coordinator did not tell.
+        decided: Option<Decision>,
         /// What each deviating participant reported.
         evidence: Vec<Evidence>,
     },
+}
+
+/// A participant's no.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RefusedBy {
+    /// Which resource.
+    pub resource: String,
+    /// Its own stable reason, such as `SOLD`.
+    pub reason: String,
+    /// The same in words.
+    pub message: String,
 }
 
 /// What a participant reported that deviates from the decision.
@@ -99,14 +115,20 @@ impl Outcome {
     }
 
     fn from_wire(result: v1::TransactionResult, asked: Option<TransactionId>) -> Outcome {
-        let kind = result.outcome();
+        let (kind, decided) = (result.outcome(), result.decided());
         let transaction = result.transaction_id.parse().ok().or(asked);
         match (kind, transaction) {
             (v1::Outcome::Committed, Some(transaction)) => Outcome::Committed { transaction },
             (v1::Outcome::Heuristic, Some(transaction)) => {
                 let evidence = result.evidence.into_iter().map(Evidence::from_wire).collect();
+                let decided = match decided {
+                    v1::Outcome::Committed => Some(Decision::Commit),
+                    v1::Outcome::Aborted => Some(Decision::Abort),
+                    v1::Outcome::Unspecified | v1::Outcome::Unknown | v1::Outcome::Heuristic => None,
+                };
                 Outcome::Heuristic {
                     transaction,
+                    decided,
                     evidence,
                 }
             }
@@ -114,6 +136,7 @@ impl Outcome {
                 transaction,
                 reason: result.reason,
                 message: result.message,
+                refusal: result.refusal.map(RefusedBy::from_wire),
                 retryable: result.retryable,
             },
             (v1::Outcome::Unknown | v1::Outcome::Unspecified, transaction) => Outcome::unknown(
@@ -124,6 +147,16 @@ impl Outcome {
                 None,
                 format!("the answer {} names no transaction", kind.as_str_name()),
             ),
+        }
+    }
+}
+
+impl RefusedBy {
+    fn from_wire(refusal: v1::RefusedBy) -> Self {
+        RefusedBy {
+            resource: refusal.resource,
+            reason: refusal.reason,
+            message: refusal.message,
         }
     }
 }

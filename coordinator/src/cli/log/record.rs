@@ -206,7 +206,9 @@ fn outcome_text(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Committed => "committed".to_owned(),
         Outcome::Aborted { reason } => format!("aborted ({})", abort_text(reason)),
-        Outcome::Heuristic { evidence } => format!("heuristic ({} deviations)", evidence.len()),
+        Outcome::Heuristic { decision, evidence } => {
+            format!("heuristic (decided: {decision:?}, {} deviations)", evidence.len())
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Bytes to records. Every error names the byte and what was expected there.
 
 use handfast_core::{
-    AbortReason, BranchRecord, DecisionRecord, Deviation, DeviationKind, FinishedTransaction, KeyRecord, Lsn,
-    Outcome, Record, Refusal, RequestDigest,
+    AbortReason, BranchRecord, Decision, DecisionRecord, Deviation, DeviationKind, FinishedTransaction,
+    KeyRecord, Lsn, Outcome, Record, Refusal, RequestDigest,
 };
 use handfast_ids::{
     BranchId, Epoch, Generation, IdempotencyKey, LogId, ResourceName, StoreId, TransactionId,
@@ -120,11 +120,15 @@ impl<'a> Input<'a> {
             outcome::ABORTED => Ok(Outcome::Aborted {
                 reason: self.abort_reason()?,
             }),
-            outcome::HEURISTIC => Ok(Outcome::Heuristic {
-                evidence: self.list(Input::deviated)?,
-            }),
+            outcome::HEURISTIC_COMMIT => self.heuristic(Decision::Commit),
+            outcome::HEURISTIC_ABORT => self.heuristic(Decision::Abort),
             unknown => Err(self.unknown("outcome", unknown)),
         }
+    }
+
+    fn heuristic(&mut self, decision: Decision) -> Result<Outcome> {
+        let evidence = self.list(Input::deviated)?;
+        Ok(Outcome::Heuristic { decision, evidence })
     }
 
     fn abort_reason(&mut self) -> Result<AbortReason> {

@@ -1,6 +1,7 @@
 use handfast_core::{
-    AbortReason, BranchRecord, DecisionRecord, Deviation, DeviationKind, FinishedTransaction, Identity,
-    KeyRecord, KnownRecord, Limits, Lsn, Outcome, Record, Recovery, Refusal, ReplayedRecord, RequestDigest,
+    AbortReason, BranchRecord, Decision, DecisionRecord, Deviation, DeviationKind, FinishedTransaction,
+    Identity, KeyRecord, KnownRecord, Limits, Lsn, Outcome, Record, Recovery, Refusal, ReplayedRecord,
+    RequestDigest,
 };
 use handfast_ids::{
     BranchId, Epoch, Generation, IdempotencyKey, LogId, Partition, ResourceName, StoreId, TransactionId,
@@ -81,7 +82,10 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         Just(Outcome::Committed),
         abort().prop_map(|reason| Outcome::Aborted { reason }),
-        vec(deviation(), 0..3).prop_map(|evidence| Outcome::Heuristic { evidence }),
+        (any::<bool>(), vec(deviation(), 0..3)).prop_map(|(commit, evidence)| Outcome::Heuristic {
+            decision: if commit { Decision::Commit } else { Decision::Abort },
+            evidence,
+        }),
     ]
 }
 

@@ -1,8 +1,8 @@
 //! Records to bytes.
 
 use handfast_core::{
-    AbortReason, BranchRecord, DecisionRecord, Deviation, DeviationKind, FinishedTransaction, KeyRecord,
-    Outcome, Record,
+    AbortReason, BranchRecord, Decision, DecisionRecord, Deviation, DeviationKind, FinishedTransaction,
+    KeyRecord, Outcome, Record,
 };
 use handfast_ids::{IdempotencyKey, TransactionId};
 
@@ -126,8 +126,11 @@ fn came_out(record: &Outcome, out: &mut Vec<u8>) {
             out.push(outcome::ABORTED);
             abort_reason(reason, out);
         }
-        Outcome::Heuristic { evidence } => {
-            out.push(outcome::HEURISTIC);
+        Outcome::Heuristic { decision, evidence } => {
+            out.push(match decision {
+                Decision::Commit => outcome::HEURISTIC_COMMIT,
+                Decision::Abort => outcome::HEURISTIC_ABORT,
+            });
             list(evidence, out, deviated);
         }
     }

@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use bytes::Bytes;
+use handfast_participant::client::RefusedBy;
 use handfast_participant::resources::sql::{Parameter, SqlOperation};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, TxOpts};
@@ -27,8 +28,8 @@ pub struct StockDatabase {
 }
 
 /// Whether these words of an abort say that there was not enough: `TAKE` touched no row.
-pub fn is_out_of_stock(message: &str) -> bool {
-    message.starts_with("stock-db refused: ROWS_DIFFER")
+pub fn is_out_of_stock(refusal: &RefusedBy) -> bool {
+    refusal.resource == NAME && refusal.reason == "ROWS_DIFFER"
 }
 
 /// How taking from stock went.
