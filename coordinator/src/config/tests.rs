@@ -108,3 +108,26 @@ fn a_missing_file_is_named() {
     let error = Settings::from_sources(Some(path), HashMap::new(), &Flags::default()).unwrap_err();
     assert!(error.message.contains("handfast.toml"), "{error}");
 }
+
+/// docs/SETTINGS.md is where people look: each setting has a row there, with its default.
+#[test]
+fn every_setting_stands_in_the_documents_with_its_default() {
+    let table = include_str!("../../../docs/SETTINGS.md");
+    let serde_json::Value::Object(sections) = serde_json::to_value(Settings::default()).unwrap() else {
+        panic!("the settings are a table of sections");
+    };
+    for (section, keys) in &sections {
+        for (key, value) in keys.as_object().unwrap() {
+            let default = match value {
+                serde_json::Value::Null => "none".to_owned(),
+                serde_json::Value::String(text) => format!("`{text}`"),
+                number => number.to_string(),
+            };
+            let row = format!("\n| `{section}.{key}` | {default} |");
+            assert!(
+                table.contains(&row),
+                "docs/SETTINGS.md has no row that begins with {row}"
+            );
+        }
+    }
+}

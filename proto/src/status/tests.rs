@@ -40,3 +40,29 @@ fn the_reason_is_a_rich_detail() {
         Some(Duration::from_secs(1))
     );
 }
+
+/// The table of docs/REASONS.md is what people look a reason up in.
+#[test]
+fn every_reason_stands_in_the_documents_with_its_code() {
+    let table = include_str!("../../../docs/REASONS.md");
+    for &reason in Reason::ALL {
+        let code = upper_snake_case(&format!("{:?}", reason.code()));
+        let row = format!("\n| `{reason}` | `{code}` |");
+        assert!(
+            table.contains(&row),
+            "docs/REASONS.md has no row that begins with {row}"
+        );
+    }
+}
+
+/// `InvalidArgument` as gRPC writes it.
+fn upper_snake_case(name: &str) -> String {
+    let mut written = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !written.is_empty() {
+            written.push('_');
+        }
+        written.push(letter.to_ascii_uppercase());
+    }
+    written
+}
