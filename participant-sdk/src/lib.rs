@@ -34,3 +34,16 @@ pub use resource::{
     BranchKey, Completion, Decision, Refusal, Reservation, Resource, ResourceError, ScanLine, ScanPhase,
     SeenLog, Staged, StoreIdentity, Vote, Work,
 };
+
+/// The samples of the documents, compiled as they stand there.
+#[cfg(all(doctest, feature = "ledger", feature = "postgres"))]
+mod documents {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../../docs/guide/first-transaction.md")]
+    struct FirstTransaction;
+
+    #[doc = include_str!("../../docs/guide/first-participant.md")]
+    struct FirstParticipant;
+}
