@@ -167,9 +167,10 @@ impl Coordinator {
                 self.send(session, Message::Forget { transaction, branch }, after, effects);
             }
             // A commit that was under way twice, and behind its back another instance was told to forget: this one finds no
-            // marker, and has to say so. Every branch of an ended commit has acknowledged, so nothing is lost.
-            AckKind::Hazard { .. } if ack.decision == Decision::Commit && self.has_committed(transaction) => {
-            }
+            // marker, and has to say so. Every branch of an ended commit has acknowledged, so nothing is lost. Nor is it of one
+            // that is forgotten: this log told nobody to commit what had not been decided, and nothing leaves it before its end.
+            AckKind::Hazard { .. }
+                if ack.decision == Decision::Commit && self.may_have_committed(transaction) => {}
             AckKind::Hazard { evidence } => {
                 let deviated = InDoubtState::Deviated {
                     decision: ack.decision,
@@ -189,10 +190,12 @@ impl Coordinator {
         }
     }
 
-    /// Whether a transaction has ended, and all of it was committed.
-    fn has_committed(&self, transaction: TransactionId) -> bool {
-        let outcome = self.history.outcome(transaction);
-        outcome.is_some_and(|(outcome, _)| *outcome == Outcome::Committed)
+    /// Whether a transaction has ended, and all of it was committed or nobody knows any more.
+    fn may_have_committed(&self, transaction: TransactionId) -> bool {
+        match self.history.outcome(transaction) {
+            Some((outcome, _)) => *outcome == Outcome::Committed,
+            None => transaction <= self.history.horizon(),
+        }
     }
 
     /// Writes down that a participant deviated. The transaction stays in the table until an operator resolves it.

@@ -36,6 +36,8 @@ use crate::{
 pub(crate) struct HeldBranch {
     pub resource: ResourceIndex,
     pub state: InDoubtState,
+    /// The session that shows it, and the number of its scan that showed it first.
+    pub shown_first: (SessionId, u64),
     /// The session and the number of its scan that showed it last.
     pub shown_by: (SessionId, u64),
     /// Somebody has heard of it.
@@ -134,7 +136,7 @@ impl Coordinator {
         }
     }
 
-    /// Puts a branch on the operator's list, who hears of it once a second scan shows it, and of a deviation at once. It stays
+    /// Puts a branch on the operator's list, who hears of it once a third scan shows it, and of a deviation at once. It stays
     /// until a complete scan no longer shows it; a deviation stays.
     pub(crate) fn hold(
         &mut self,
@@ -154,8 +156,13 @@ impl Coordinator {
         if known.is_none() && self.held.len() >= self.limits.held_branches {
             return;
         }
-        // Once is no news: the scan may have been overtaken by the end of the commit.
-        let again = known.is_some_and(|known| known.shown_by != (session, scan));
+        // A scan may have been overtaken by the end of the commit, and so may a vote behind it. A scan that began after all that
+        // was shown before has not.
+        let shown_first = match known {
+            Some(known) if known.shown_first.0 == session => known.shown_first,
+            _ => (session, scan),
+        };
+        let again = scan >= shown_first.1 + 2;
         let was_alarmed = known.is_some_and(|known| known.is_alarmed);
         let is_alarmed = was_alarmed || again || state.is_deviation();
         if is_alarmed && !was_alarmed {
@@ -169,6 +176,7 @@ impl Coordinator {
         let held = HeldBranch {
             resource,
             state,
+            shown_first,
             shown_by: (session, scan),
             is_alarmed,
         };

@@ -32,7 +32,10 @@ fn a_deviation_says_what_was_decided() {
             evidence: "finished by hand".to_owned(),
         }];
         let told = answered(Outcome::Heuristic { decision, evidence });
-        assert_eq!((told.outcome(), told.decided()), (v1::Outcome::Heuristic, decided));
+        assert_eq!(
+            (told.outcome(), told.decided()),
+            (v1::Outcome::Heuristic, decided)
+        );
         assert!(told.message.starts_with(words), "{}", told.message);
 
         let line = in_doubt(InDoubtView {
