@@ -1,12 +1,12 @@
 //! Messages of the core as frames of the wire.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use handfast_core::{AnswerKind, Decision, EnlistRefusal, Message};
 use handfast_ids::TransactionId;
 use handfast_proto::convert::transaction_id_bytes;
 use handfast_proto::v1;
+
+use super::waiting::{self, Waiting};
 
 /// A frame ends once it holds about as many bytes: with one more operation of the longest kind it still fits what
 /// participants take.
@@ -19,22 +19,16 @@ const FRAME_MESSAGES: usize = 16_384;
 const MESSAGE_BYTES: usize = 32;
 
 /// Takes messages from the front of `waiting` into a frame.
-pub fn build(waiting: &mut VecDeque<Message>, limits: &v1::Limits) -> v1::SessionResponse {
+pub fn build(waiting: &mut Waiting, limits: &v1::Limits) -> v1::SessionResponse {
     let mut frame = v1::SessionResponse::default();
     let mut bytes = 0;
     for _ in 0..FRAME_MESSAGES {
         if bytes >= FRAME_TARGET_BYTES {
             break;
         }
-        let Some(message) = waiting.pop_front() else { break };
+        let Some(message) = waiting.pop() else { break };
         bytes += MESSAGE_BYTES;
-        if let Message::Prepare {
-            operation: Some(operation),
-            ..
-        } = &message
-        {
-            bytes += operation.len();
-        }
+        bytes += waiting::operation_bytes(&message);
         put(message, limits, &mut frame);
     }
     frame

@@ -22,6 +22,7 @@ mod outbox;
 mod questions;
 mod recover;
 mod streams;
+mod waiting;
 
 use handfast_core::{
     CloseReason, Coordinator, Effect, Event, ExecuteRequest, LogSpace, Lsn, Moment, OverdueWatch, Record,

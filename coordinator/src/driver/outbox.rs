@@ -8,7 +8,7 @@
 //!
 //! A slow session slows nobody else: its messages wait, bounded by `session_backlog`, beyond which it is ended.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -21,6 +21,7 @@ use tonic::Status;
 
 use super::frames;
 use super::lane::{Lane, Place};
+use super::waiting::Waiting;
 use crate::failpoint::{self, Point};
 
 /// One frame for the transport, or how the session ended.
@@ -49,7 +50,7 @@ pub struct OutboxSettings {
 struct Session {
     lane: Lane<Outgoing>,
     _released: oneshot::Sender<()>,
-    waiting: VecDeque<Message>,
+    waiting: Waiting,
     /// It is in the list of those that have something to send.
     dirty: bool,
     /// Once everything before it is sent, the session ends with this.
@@ -83,7 +84,7 @@ impl Outbox {
         let opened = Session {
             lane: Lane::new(sender.frames),
             _released: sender.released,
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
             dirty: false,
             goodbye: None,
             sent_at: now,
@@ -114,7 +115,7 @@ impl Outbox {
         if entry.waiting.len() >= self.settings.backlog {
             return false;
         }
-        entry.waiting.push_back(message);
+        entry.waiting.push(message);
         mark(entry, session, &mut self.dirty);
         true
     }
