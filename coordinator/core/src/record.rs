@@ -47,7 +47,8 @@ pub enum Record {
         /// The key that is bound by it.
         key: Option<Box<KeyRecord>>,
     },
-    /// The decision. A commit, and an abort that is answered under a key, are forced; other aborts are not written.
+    /// The decision. A commit is forced, and so is an abort that is answered under a key or that a participant deviates
+    /// from; other aborts are not written.
     Decided {
         /// Which transaction.
         transaction: TransactionId,
@@ -222,7 +223,7 @@ pub enum AbortReason {
         /// Which.
         resource: ResourceName,
     },
-    /// The application expected other branches, or other counts of operations, than were enlisted.
+    /// The application expected other branches than were enlisted. (Other counts of operations are refused by the participant.)
     BranchMismatch {
         /// What differs.
         message: String,

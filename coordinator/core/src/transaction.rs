@@ -4,6 +4,7 @@
 //!   Begin ──► Active ──seal──► Preparing ──all voted──► Committing ──all acknowledged──► (ended)
 //!                │                 │                         └──a participant deviates: stays, for the operator
 //!                └────abort────────┴──► Aborting ──all acknowledged──► (ended)
+//!                                          └──a participant deviates: stays, for the operator
 //!   Execute ─────────────────► Preparing
 //!
 //!   one branch whose store can promise and commit at once:

@@ -13,8 +13,10 @@ pub type Result<T> = std::result::Result<T, WalError>;
 /// it latches, and every later call returns it again.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum WalError {
-    /// The directory holds no log. Create one, or correct the path.
-    #[error("this directory holds no log; create one, or correct the path")]
+    /// The directory holds no log. Correct the path, or create one if there never was one.
+    #[error(
+        "this directory holds no log; correct the path or mount its file system, and create a log only if there never was one"
+    )]
     NotALog,
     /// The directory holds a log already; it is never overwritten.
     #[error("this directory holds a log already; open it, or choose another directory")]

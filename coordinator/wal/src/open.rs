@@ -94,7 +94,8 @@ impl<D: Disk> Log<D> {
     /// what it got counts only if this succeeds. Memory is bounded by the largest frame.
     ///
     /// A torn tail is cut. Records that a crashed process wrote without learning that they are durable are kept, and are
-    /// durable before this returns. Nothing else is repaired: what does not check out is refused, and nothing is changed.
+    /// durable before this returns. Nothing else is repaired: what does not check out is refused, and nothing is changed. (What the caller
+    /// finds wrong with a record it is told after a torn tail was cut.)
     ///
     /// # Errors
     /// [`WalError::NotALog`], [`WalError::Locked`], [`WalError::Corrupt`], [`WalError::UnknownVersion`],

@@ -60,3 +60,11 @@ fn names_are_checked_once_at_the_edge() {
         );
     }
 }
+
+#[test]
+fn an_error_shows_the_beginning_of_a_long_text() {
+    let long = "x".repeat(100_000);
+    let error = long.parse::<TransactionId>().unwrap_err();
+    assert!(error.to_string().len() < 250, "{} bytes", error.to_string().len());
+    assert!(error.to_string().contains("xxxx"));
+}

@@ -29,6 +29,9 @@ pub struct TransactionId(u128);
 )]
 pub struct InvalidTransactionId(pub String);
 
+/// Of a text that is no id, an error shows as many characters.
+const MOST_SHOWN: usize = 64;
+
 const VERSION: u128 = 0x8 << 76;
 const VARIANT: u128 = 0b10 << 62;
 const FRAME: u128 = (0xF << 76) | (0b11 << 62);
@@ -120,7 +123,8 @@ impl FromStr for TransactionId {
     type Err = InvalidTransactionId;
 
     fn from_str(text: &str) -> Result<Self, InvalidTransactionId> {
-        let uuid = uuid::Uuid::parse_str(text).map_err(|_| InvalidTransactionId(text.to_owned()))?;
-        Self::from_u128(uuid.as_u128()).map_err(|_| InvalidTransactionId(text.to_owned()))
+        let invalid = || InvalidTransactionId(text.chars().take(MOST_SHOWN).collect());
+        let uuid = uuid::Uuid::parse_str(text).map_err(|_| invalid())?;
+        Self::from_u128(uuid.as_u128()).map_err(|_| invalid())
     }
 }
