@@ -40,6 +40,18 @@ impl MemoryIndex {
         Some(finished)
     }
 
+    /// What there is to remember now. A checkpoint carries the outcome under a key and not the branches: the branches that are
+    /// remembered of the same end stay.
+    pub(super) fn completed(&self, mut finished: FinishedTransaction) -> FinishedTransaction {
+        if finished.branches.is_empty()
+            && let Some(known) = self.by_id.get(&finished.transaction)
+            && known.outcome == finished.outcome
+        {
+            finished.branches.clone_from(&known.branches);
+        }
+        finished
+    }
+
     /// Enters without dropping the oldest.
     pub(super) fn enter(&mut self, finished: FinishedTransaction) {
         if let Some(key) = &finished.key {
@@ -61,7 +73,7 @@ impl MemoryIndex {
 
 impl Index for MemoryIndex {
     fn insert(&mut self, finished: FinishedTransaction) {
-        self.enter(finished);
+        self.enter(self.completed(finished));
         while self.evict().is_some() {}
     }
 

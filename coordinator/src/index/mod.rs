@@ -15,7 +15,8 @@ use handfast_ids::{IdempotencyKey, TransactionId};
 
 /// What is remembered of ended transactions. Calls never wait for a disk.
 pub trait Index: Send + 'static {
-    /// Remembers an ended transaction; the same id again replaces it.
+    /// Remembers an ended transaction; the same id again replaces it, except that an end without branches takes none away from
+    /// the same outcome.
     fn insert(&mut self, finished: FinishedTransaction);
 
     /// Keys have expired: they find nothing from now on.

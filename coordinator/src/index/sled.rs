@@ -105,6 +105,7 @@ impl SledIndex {
 
 impl Index for SledIndex {
     fn insert(&mut self, finished: FinishedTransaction) {
+        let finished = self.memory.completed(finished);
         if finished.key.is_some() {
             self.remember(finished.transaction, Some(finished.clone()));
         }

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use handfast_core::{BranchRecord, FinishedTransaction, Lsn, Outcome};
+use handfast_core::{AbortReason, BranchRecord, FinishedTransaction, Lsn, Outcome};
 use handfast_ids::{BranchId, Epoch, IdempotencyKey, LogId, Partition, ResourceName, StoreId, TransactionId};
 
 use super::{Index, MemoryIndex, SledIndex};
@@ -80,6 +80,46 @@ fn what_was_flushed_is_there_again() {
         assert_eq!(index.by_key(&key("key-3")), Some(id(3)));
     });
     assert_eq!(before, after);
+}
+
+/// What a checkpoint carries of an end.
+fn without_branches(sequence: u32) -> FinishedTransaction {
+    FinishedTransaction {
+        branches: Vec::new(),
+        ..finished(sequence)
+    }
+}
+
+#[test]
+fn an_end_without_branches_takes_none_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("index");
+    with_index(&path, 10, |index| index.insert(finished(1)));
+    with_index(&path, 10, |index| {
+        index.insert(without_branches(1));
+        assert_eq!(index.get(id(1)), Some(&finished(1)));
+    });
+    with_index(&path, 10, |index| {
+        assert_eq!(index.get(id(1)), Some(&finished(1)))
+    });
+    let mut index = MemoryIndex::new(CAPACITY);
+    index.insert(finished(1));
+    index.insert(without_branches(1));
+    assert_eq!(index.get(id(1)), Some(&finished(1)));
+}
+
+#[test]
+fn another_outcome_replaces_what_was_remembered() {
+    let mut index = MemoryIndex::new(CAPACITY);
+    index.insert(finished(1));
+    let other = FinishedTransaction {
+        outcome: Outcome::Aborted {
+            reason: AbortReason::Deadline,
+        },
+        ..without_branches(1)
+    };
+    index.insert(other.clone());
+    assert_eq!(index.get(id(1)), Some(&other));
 }
 
 #[test]

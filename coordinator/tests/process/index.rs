@@ -8,9 +8,10 @@ use handfast_proto::v1::transactions_client::TransactionsClient;
 use tonic::Code;
 use tonic::transport::Channel;
 
-use crate::coordinator::{Coordinator, data_directory};
+use crate::coordinator::{Coordinator, data_directory, run, stdout};
 use crate::participant::Store;
 use crate::requests::{committed, keyed};
+use crate::until;
 
 async fn execute(client: &mut TransactionsClient<Channel>, key: &str) -> String {
     committed(client.execute(keyed(key, &["orders-db"])).await)
@@ -114,4 +115,44 @@ async fn an_index_ahead_of_its_log_is_discarded_and_built_again() {
     coordinator.terminate();
     let (_, words) = coordinator.ended().await;
     assert!(!words.contains("the index is built anew"), "{words}");
+}
+
+/// Waits until the newest checkpoint carries an ended transaction, so that a start reads nothing else of it.
+async fn carried_by_a_checkpoint(data: &Path, transaction: &str) {
+    until("a checkpoint with the end of the transaction", || {
+        let dump = run(&["log", "dump", "--data-dir", data.to_str().unwrap()]);
+        let carried = stdout(&dump).lines().any(|line| {
+            line.trim_start().starts_with("checkpoint") && line.contains("KEY ") && line.contains(transaction)
+        });
+        async move { carried.then_some(()) }
+    })
+    .await;
+}
+
+/// The checkpoint names no branches; what the index knows of them must not go.
+#[tokio::test]
+async fn branches_are_shown_after_a_checkpoint_and_a_start() {
+    let (_temporary, data) = data_directory();
+    let often = [("HANDFAST_LOG__CHECKPOINT_BYTES", "1")];
+    let store = Store::new("orders-db", 1);
+    let coordinator = Coordinator::start_with(&data, &often);
+    store.serve(&coordinator.address).await;
+    let mut client = coordinator.client().await;
+    let transaction = execute(&mut client, "order-1").await;
+    carried_by_a_checkpoint(&data, &transaction).await;
+    // An orderly end writes the index.
+    coordinator.terminate();
+    assert_eq!(coordinator.ended().await.0, Some(0));
+
+    for _ in 0..2 {
+        let coordinator = Coordinator::start_with(&data, &often);
+        let mut client = coordinator.client().await;
+        let key = v1::get_request::Of::Key("order-1".to_owned());
+        let view = found(&mut client, key).await.unwrap();
+        assert_eq!(view.transaction_id, transaction);
+        let branches = view.branches.iter().map(|branch| branch.resource.as_str());
+        assert!(branches.eq(["orders-db"]), "{view:?}");
+        coordinator.terminate();
+        assert_eq!(coordinator.ended().await.0, Some(0));
+    }
 }
