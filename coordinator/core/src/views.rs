@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use handfast_ids::{Epoch, TransactionId};
+use handfast_ids::{Epoch, IdempotencyKey, TransactionId};
 
 use crate::branch::BranchState;
 use crate::coordinator::Coordinator;
@@ -21,7 +21,25 @@ impl Coordinator {
         self.view_at(now, transaction, self.cursors.durable)
     }
 
-    /// The same, told to those who hear it only once everything that was handed to the log is durable.
+    /// How the transaction under a key stands: `None` if nobody holds the key. As long as the key is held, so is its answer, and what
+    /// the history has dropped is answered all the same.
+    pub fn view_by_key(&self, now: Moment, key: &IdempotencyKey) -> Option<TransactionView> {
+        let held = self.keys.find(key)?;
+        let mut view = self.view(now, held.transaction);
+        if !self.table.contains(held.transaction)
+            && matches!(view.state, StateView::NoEffects | StateView::Forgotten)
+            && let Some((outcome, told_after)) = &held.answer
+        {
+            view.state = match *told_after > self.cursors.durable {
+                true => StateView::Preparing,
+                false => StateView::Ended(outcome.clone()),
+            };
+            view.key = Some(key.clone());
+        }
+        Some(view)
+    }
+
+    /// [`Coordinator::view`], told to those who hear it only once everything that was handed to the log is durable.
     pub(crate) fn view_once_durable(&self, transaction: TransactionId) -> TransactionView {
         self.view_at(self.now, transaction, self.cursors.accepted())
     }

@@ -1,7 +1,7 @@
 //! Questions that change nothing: answered from the core, which never tells what is not durable, and from the index.
 
 use handfast_core::Moment;
-use handfast_core::view::StateView;
+use handfast_core::view::{StateView, TransactionView};
 use handfast_ids::TransactionId;
 use handfast_wal::Disk;
 
@@ -14,8 +14,9 @@ impl<D: Disk, I: Index> Driver<D, I> {
         match question {
             Question::Transaction(transaction, answer) => drop(answer.send(self.find(now, transaction))),
             Question::Key(key, answer) => {
-                let holder = self.core.find_key(&key).or_else(|| self.index.by_key(&key));
-                drop(answer.send(holder.map(|transaction| self.find(now, transaction))));
+                let held = self.core.view_by_key(now, &key).map(|view| self.found(view));
+                let found = held.or_else(|| Some(self.find(now, self.index.by_key(&key)?)));
+                drop(answer.send(found));
             }
             Question::Page(page, answer) => drop(answer.send(self.page(now, page))),
             Question::InDoubt(page, answer) => {
@@ -38,12 +39,18 @@ impl<D: Disk, I: Index> Driver<D, I> {
     }
 
     fn find(&self, now: Moment, transaction: TransactionId) -> Found {
-        let view = self.core.view(now, transaction);
+        self.found(self.core.view(now, transaction))
+    }
+
+    /// With what the index remembers of it.
+    fn found(&self, view: TransactionView) -> Found {
         let is_over = matches!(
             view.state,
             StateView::Ended(_) | StateView::NoEffects | StateView::Forgotten
         );
-        let finished = is_over.then(|| self.index.get(transaction).cloned()).flatten();
+        let finished = is_over
+            .then(|| self.index.get(view.transaction).cloned())
+            .flatten();
         Found { view, finished }
     }
 

@@ -10,7 +10,7 @@ use tonic::transport::Channel;
 
 use crate::coordinator::{Coordinator, data_directory, run, stdout};
 use crate::participant::Store;
-use crate::requests::{committed, keyed};
+use crate::requests::{committed, keyed, unkeyed};
 use crate::until;
 
 async fn execute(client: &mut TransactionsClient<Channel>, key: &str) -> String {
@@ -155,4 +155,37 @@ async fn branches_are_shown_after_a_checkpoint_and_a_start() {
         coordinator.terminate();
         assert_eq!(coordinator.ended().await.0, Some(0));
     }
+}
+
+/// The index and the history forget by count, and count what has no key too; a key is held for its time.
+#[tokio::test]
+async fn a_key_tells_its_outcome_after_the_history_has_dropped_it() {
+    let (_temporary, data) = data_directory();
+    let short = [("HANDFAST_LIMITS__HISTORY", "1")];
+    let store = Store::new("orders-db", 1);
+    let coordinator = Coordinator::start_with(&data, &short);
+    store.serve(&coordinator.address).await;
+    let mut client = coordinator.client().await;
+    let applied = |request| v1::ExecuteRequest {
+        wait: v1::Wait::Applied.into(),
+        ..request
+    };
+    let transaction = committed(client.execute(applied(keyed("order-1", &["orders-db"]))).await);
+    committed(client.execute(applied(unkeyed(&["orders-db"]))).await);
+    until("the history drops it", || {
+        let (mut client, id) = (client.clone(), transaction.clone());
+        async move {
+            let by_id = found(&mut client, v1::get_request::Of::TransactionId(id)).await?;
+            (by_id.state() == v1::TransactionState::Forgotten).then_some(())
+        }
+    })
+    .await;
+    assert_eq!(by_key(&mut client, "order-1").await.as_ref(), Some(&transaction));
+    let shown = coordinator.ask(&["tx", "show", "--key", "order-1"]);
+    assert!(stdout(&shown).contains("committed"), "{}", stdout(&shown));
+
+    coordinator.kill();
+    let coordinator = Coordinator::start_with(&data, &short);
+    let mut client = coordinator.client().await;
+    assert_eq!(by_key(&mut client, "order-1").await, Some(transaction));
 }

@@ -161,6 +161,11 @@ impl Stage {
                 }
                 lines
             }
+            "view" if let Some(key) = command.option("key") => {
+                let key = IdempotencyKey::new(key).map_err(|error| error.to_string())?;
+                let view = core.view_by_key(now, &key);
+                vec![view.map_or("nobody holds it".to_owned(), |view| self.names.view(&view))]
+            }
             "view" => {
                 let transaction = self.names.transaction(command.word(0)?, self.world.wall_ms())?;
                 vec![self.names.view(&core.view(now, transaction))]
