@@ -57,4 +57,10 @@ pub trait Disk: Clone + Send + Sync + 'static {
 
     /// The length of a file in bytes.
     fn len(&self, name: &str) -> impl Future<Output = io::Result<u64>> + Send;
+
+    /// How many bytes more would fit, if the disk can tell. It is asked before room is taken that can wait; a disk that cannot
+    /// tell finds out by taking it.
+    fn available(&self) -> impl Future<Output = Option<u64>> + Send {
+        std::future::ready(None)
+    }
 }

@@ -19,6 +19,7 @@ use crate::checkpoint::{self, CheckpointWriter, Truncated};
 use crate::frame::{self, RECORD_LENGTH_BYTES};
 use crate::identity::LogId;
 use crate::latch::Latch;
+use crate::spare::Need;
 use crate::writer::Counters;
 use crate::{Disk, Log, Lsn, Options, Result, WalError, spare};
 
@@ -41,6 +42,7 @@ pub struct GroupCommit<D: Disk> {
     options: Options,
     latch: Latch,
     record_limit: usize,
+    segment: Lsn,
     accepted: Lsn,
     /// What the batch in flight ends with.
     written: Lsn,
@@ -94,6 +96,7 @@ impl<D: Disk> GroupCommit<D> {
             options: log.options.clone(),
             latch: log.latch.clone(),
             record_limit: log.options.record_limit(),
+            segment: log.place.segment,
             accepted: durable,
             written: durable,
             durable,
@@ -222,7 +225,8 @@ impl<D: Disk> GroupCommit<D> {
         checkpoint::truncate(self.disk.clone(), self.latch.clone(), segment_bytes, retain_from)
     }
 
-    /// Tries again to reserve the next segment, if there was no space for it. [`GroupCommit::completed`] drives it.
+    /// Tries again to reserve the next segment, if there was no space for it. [`GroupCommit::completed`] drives it. Each try may
+    /// fill the disk for a moment: leave more and more time between them.
     pub fn replenish(&mut self) {
         if matches!(self.reserve, Reserve::Low) {
             self.reserve = Reserve::Wanted;
@@ -251,6 +255,16 @@ impl<D: Disk> GroupCommit<D> {
     /// Whether the next segment is reserved.
     pub fn space(&self) -> Space {
         self.space
+    }
+
+    /// Whether a try to reserve the next segment is under way.
+    pub fn is_reserving(&self) -> bool {
+        matches!(self.reserve, Reserve::Making(_) | Reserve::Wanted)
+    }
+
+    /// The first record of the open segment, present or to come: what truncation can get to at most.
+    pub fn segment(&self) -> Lsn {
+        self.segment
     }
 
     /// Everything through here survives a crash.
@@ -320,7 +334,7 @@ impl<D: Disk> GroupCommit<D> {
         };
         buffer.clear();
         self.idle_buffer = buffer;
-        self.counters = log.counters;
+        (self.counters, self.segment) = (log.counters, log.place.segment);
         let durable = log.durable();
         self.writer = Writer::Idle(log);
         if let Err(error) = result {
@@ -352,7 +366,10 @@ impl<D: Disk> GroupCommit<D> {
         (self.reserve, self.space) = match made {
             Ok(()) => (Reserve::Ready, Space::Reserved),
             Err(WalError::OutOfSpace { .. }) => {
-                tracing::warn!("no space to reserve the next segment");
+                // Once for each change: the tries after it are many.
+                if self.space == Space::Reserved {
+                    tracing::warn!("no space to reserve the next segment");
+                }
                 (Reserve::Low, Space::Low)
             }
             Err(error) => return Err(self.latch.set(error)),
@@ -367,7 +384,9 @@ impl<D: Disk> GroupCommit<D> {
     fn reserve_when_possible(&mut self) {
         if matches!(self.reserve, Reserve::Wanted) && matches!(self.writer, Writer::Idle(_)) {
             let (disk, segment_bytes) = (self.disk.clone(), self.options.segment_bytes);
-            self.reserve = Reserve::Making(Box::pin(async move { spare::make(&disk, segment_bytes).await }));
+            self.reserve = Reserve::Making(Box::pin(async move {
+                spare::make(&disk, segment_bytes, Need::Later).await
+            }));
         }
     }
 

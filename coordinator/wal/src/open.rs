@@ -4,6 +4,7 @@ use crate::identity::{self, Key, LogId};
 use crate::names;
 use crate::scan::{SegmentReport, Tail};
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::spare::Need;
 use crate::survey::{self, Entry, Replay, Report};
 use crate::writer::Place;
 use crate::{Disk, Fault, Log, Lsn, Options, Problem, Result, WalError, frame, spare};
@@ -62,9 +63,9 @@ impl<D: Disk> Log<D> {
             first: Lsn::ZERO.next(),
             segment_bytes: options.segment_bytes,
         };
-        spare::make(&disk, options.segment_bytes).await?;
+        spare::make(&disk, options.segment_bytes, Need::Now).await?;
         spare::become_segment(&disk, &log_id, first).await?;
-        spare::make(&disk, options.segment_bytes).await?;
+        spare::make(&disk, options.segment_bytes, Need::Now).await?;
 
         // The identity comes last: with it, the log exists.
         let unfinished = names::IDENTITY_UNFINISHED;
@@ -233,7 +234,7 @@ async fn reserve<D: Disk>(disk: &D, options: &Options, present: bool) -> Result<
         }
         spare::remove_if_present(disk, names::SPARE).await?;
     }
-    match spare::make(disk, options.segment_bytes).await {
+    match spare::make(disk, options.segment_bytes, Need::Later).await {
         Ok(()) => Ok(true),
         Err(WalError::OutOfSpace { .. }) => {
             tracing::warn!("no space to reserve the next segment");

@@ -9,12 +9,31 @@ use crate::{Disk, Lsn, Result, WalError, names, retired};
 /// size takes little longer than a commit; one of 4 MiB takes some thirty times as long.
 const CHUNK_BYTES: u64 = 256 << 10;
 
+/// Of a segment's bytes, one in so many is left to others when room for the next one is taken: a checkpoint needs some, and so do
+/// those who share the disk.
+const MARGIN_PART: u64 = 8;
+
+/// Whether the spare must be made whatever it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// The log cannot go on without it: the last byte of the disk is taken.
+    Now,
+    /// The open segment still takes records: a disk that can tell that it has too little room is not filled for nothing.
+    Later,
+}
+
 /// Makes the spare, of a retired segment if there is one. Writing zeros reserves the blocks, and later writes change no
 /// metadata that a sync must flush. Without room nothing stays behind, and [`WalError::OutOfSpace`] says so.
-pub(crate) async fn make<D: Disk>(disk: &D, segment_bytes: u64) -> Result<()> {
+pub(crate) async fn make<D: Disk>(disk: &D, segment_bytes: u64, need: Need) -> Result<()> {
     let unfinished = names::SPARE_UNFINISHED;
     remove_if_present(disk, unfinished).await?;
-    retired::reuse(disk, segment_bytes, unfinished).await?;
+    let reused = retired::reuse(disk, segment_bytes, unfinished).await?;
+    if !reused && need == Need::Later && !has_room(disk, segment_bytes).await {
+        // Those that are left have another length and are of no use here, and their space may be.
+        retired::free(disk).await?;
+        let file = names::SPARE.to_owned();
+        return Err(WalError::OutOfSpace { file });
+    }
     let mut zeros = vec![0; CHUNK_BYTES.min(segment_bytes) as usize];
     let mut at = 0;
     while at < segment_bytes {
@@ -39,6 +58,11 @@ pub(crate) async fn make<D: Disk>(disk: &D, segment_bytes: u64) -> Result<()> {
     disk.sync_dir()
         .await
         .map_err(WalError::io("sync the directory of", names::SPARE))
+}
+
+async fn has_room<D: Disk>(disk: &D, segment_bytes: u64) -> bool {
+    let wanted = segment_bytes + segment_bytes / MARGIN_PART;
+    disk.available().await.is_none_or(|available| available >= wanted)
 }
 
 /// Turns the spare into the segment that begins with `first`. The header is durable before the name is, so that a

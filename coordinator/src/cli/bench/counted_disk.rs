@@ -68,4 +68,8 @@ impl Disk for CountedDisk {
     async fn len(&self, name: &str) -> io::Result<u64> {
         self.inner.len(name).await
     }
+
+    async fn available(&self) -> Option<u64> {
+        self.inner.available().await
+    }
 }

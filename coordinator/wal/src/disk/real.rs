@@ -156,6 +156,13 @@ impl Disk for RealDisk {
         self.run(move |directory| Ok(std::fs::metadata(directory.path.join(name))?.len()))
             .await
     }
+
+    async fn available(&self) -> Option<u64> {
+        let asked = self
+            .run(|directory| Ok(rustix::fs::statvfs(&directory.path)?))
+            .await;
+        asked.ok().map(|room| room.f_bavail.saturating_mul(room.f_frsize))
+    }
 }
 
 impl Drop for RealLock {

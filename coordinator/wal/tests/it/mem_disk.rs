@@ -35,8 +35,10 @@ struct State {
     durable_names: BTreeMap<String, u64>,
     name_changes: Vec<NameChange>,
     capacity: Option<usize>,
+    tells_room: bool,
     locked: bool,
     operations: u64,
+    writes: u64,
     fault: Option<(u64, Fault)>,
     off: bool,
     stalled: bool,
@@ -104,6 +106,16 @@ impl MemDisk {
     /// How many operations were asked for.
     pub fn operations(&self) -> u64 {
         self.state().operations
+    }
+
+    /// How many writes were asked for.
+    pub fn writes(&self) -> u64 {
+        self.state().writes
+    }
+
+    /// From now on it says how much room there is.
+    pub fn tell_room(&self) {
+        self.state().tells_room = true;
     }
 
     /// Lets operation number `operation` (from 0, counted from the disk's beginning) meet this fault.
@@ -315,6 +327,7 @@ impl State {
     }
 
     fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.writes += 1;
         let present = self.inode(name).map_or(0, |inode| inode.cached.len());
         let growth = (offset as usize + bytes.len()).saturating_sub(present);
         if growth > 0
@@ -430,5 +443,11 @@ impl Disk for MemDisk {
     async fn len(&self, name: &str) -> io::Result<u64> {
         self.operate(|state, _| Ok(state.inode(name)?.cached.len() as u64))
             .await
+    }
+
+    async fn available(&self) -> Option<u64> {
+        let state = self.state();
+        let capacity = state.capacity.filter(|_| state.tells_room)?;
+        Some(capacity.saturating_sub(state.used()) as u64)
     }
 }

@@ -100,3 +100,10 @@ fn operations_report_what_the_file_system_says() {
     assert_eq!(block_on(disk.list()).unwrap().len(), 28);
     assert_eq!(block_on(disk.len("file3")).unwrap(), 1);
 }
+
+#[test]
+fn a_real_disk_tells_how_much_room_it_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = RealDisk::open(directory.path()).unwrap();
+    assert!(block_on(disk.available()).is_some_and(|bytes| bytes > 0));
+}

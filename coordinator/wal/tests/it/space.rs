@@ -89,6 +89,49 @@ fn space_that_comes_back_is_reserved_again() {
     write_through(&mut log, last);
 }
 
+/// Whoever shares the disk must be able to write: it is not filled to the last byte for a try that cannot succeed.
+#[test]
+fn a_disk_that_tells_its_room_is_not_filled_for_nothing() {
+    let (disk, mut log) = full_without_reserve();
+    disk.tell_room();
+    let segment = small().segment_bytes as usize;
+    // The segment alone would fit, and then nothing else.
+    disk.set_capacity(Some(disk.used() + segment));
+    let before = disk.writes();
+    for _ in 0..3 {
+        log.replenish();
+        settle(&mut log);
+    }
+    assert_eq!((log.space(), disk.writes()), (Space::Low, before));
+    // A rotation that cannot do without takes what there is.
+    while report(&disk).segments.len() == 2 {
+        append_next(&mut log);
+        block_on(log.flush()).unwrap();
+    }
+    disk.set_capacity(Some(disk.used() + segment + segment / 8));
+    log.replenish();
+    settle(&mut log);
+    assert_eq!(log.space(), Space::Reserved);
+}
+
+/// What is retired is on the disk already.
+#[test]
+fn a_retired_segment_becomes_the_reserve_of_a_full_disk() {
+    let (disk, mut log) = full_without_reserve();
+    disk.tell_room();
+    disk.set_capacity(Some(disk.used() + 4096));
+    for _ in 0..2 {
+        let last = append_next(&mut log);
+        block_on(log.flush()).unwrap();
+        block_on(log.checkpoint(last).write_all([b"state"])).unwrap();
+    }
+    let truncated = block_on(log.truncate(log.durable().next())).unwrap();
+    assert_eq!((truncated.segments, truncated.first), (1, log.segment()));
+    log.replenish();
+    settle(&mut log);
+    assert_eq!(log.space(), Space::Reserved);
+}
+
 #[test]
 fn a_rotation_without_reserve_tries_once_more_to_make_one() {
     let (disk, mut log) = full_without_reserve();
