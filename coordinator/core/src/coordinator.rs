@@ -118,7 +118,7 @@ impl Coordinator {
                 complete,
             } => self.in_doubt_lines(session, &lines, complete, effects),
             Event::LogDurable(lsn) => self.log_durable(lsn),
-            Event::LogSpace(space) => self.space = space,
+            Event::LogSpace(space) => self.log_space(space, effects),
             Event::Drain => self.draining = true,
             Event::Tick => self.tick(effects),
         }
@@ -161,6 +161,19 @@ impl Coordinator {
             "the log cannot be durable past what was appended"
         );
         self.cursors.durable = self.cursors.durable.max(lsn);
+    }
+
+    /// Segments go once two checkpoints cover them, and a log that takes nothing new does not grow to a second one by itself. So
+    /// whoever hears once more that room is low writes down the horizon, which is true at any time.
+    fn log_space(&mut self, space: LogSpace, effects: &mut Vec<Effect>) {
+        let before = std::mem::replace(&mut self.space, space);
+        if (before, space) == (LogSpace::Low, LogSpace::Low) {
+            let horizon = Record::Horizon {
+                transaction: self.history.horizon(),
+                key_ms: self.keys.horizon_ms(),
+            };
+            self.append(horizon, false, effects);
+        }
     }
 
     fn tick(&mut self, effects: &mut Vec<Effect>) {

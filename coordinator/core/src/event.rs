@@ -121,7 +121,8 @@ pub enum Event {
     },
     /// The log is durable up to and including this record.
     LogDurable(Lsn),
-    /// How much room the log has.
+    /// How much room the log has. Said once more while it is low, it makes the log grow by one small record, so that one more
+    /// checkpoint can be taken.
     LogSpace(LogSpace),
     /// No new transactions from now on; what is decided is delivered.
     Drain,

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 
 use futures_util::FutureExt;
-use handfast_core::{LogSpace, Lsn, Record};
+use handfast_core::{LogSpace, Lsn, Moment, Record};
 use handfast_wal::{Counters, Disk, GroupCommit, Log, Space, WalError};
 
 use super::codec;
+use super::pace::Pace;
 use crate::failpoint::{self, Point};
 
 /// The log, and the records that did not fit into its buffer. These are few and bounded by the core: while there are
@@ -18,7 +19,12 @@ pub struct Journal<D: Disk> {
     accepted: Lsn,
     decision_pending: bool,
     decision_in_flight: bool,
+    reserve: Pace,
 }
+
+/// How long a reserve that found no room waits for the next try. Each may fill the disk for a moment, and others write there too.
+const RESERVE_FIRST_MS: u64 = 500;
+const RESERVE_LONGEST_MS: u64 = 30_000;
 
 struct Overflow {
     bytes: Vec<u8>,
@@ -36,6 +42,7 @@ impl<D: Disk> Journal<D> {
             accepted,
             decision_pending: false,
             decision_in_flight: false,
+            reserve: Pace::new(RESERVE_FIRST_MS, RESERVE_LONGEST_MS),
         }
     }
 
@@ -145,16 +152,26 @@ impl<D: Disk> Journal<D> {
         Lsn(self.log.durable().0)
     }
 
-    /// How much room the log has, after another look if it was low.
-    pub fn space(&mut self) -> LogSpace {
-        let space = self.log.space();
-        if space == Space::Low {
-            self.log.replenish();
+    /// How much room the log has. If it is low, from time to time one more reserve is tried.
+    pub fn space(&mut self, now: Moment) -> LogSpace {
+        match self.log.space() {
+            Space::Reserved => {
+                self.reserve.reset();
+                LogSpace::Ample
+            }
+            Space::Low => {
+                if !self.log.is_reserving() && self.reserve.is_due(now) {
+                    self.reserve.tried(now);
+                    self.log.replenish();
+                }
+                LogSpace::Low
+            }
         }
-        match space {
-            Space::Reserved => LogSpace::Ample,
-            Space::Low => LogSpace::Low,
-        }
+    }
+
+    /// The next reserve may succeed: it is tried soon.
+    pub fn room_was_made(&mut self) {
+        self.reserve.reset();
     }
 
     /// What was written.

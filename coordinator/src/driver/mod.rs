@@ -15,10 +15,12 @@ mod checkpoints;
 pub mod codec;
 mod frames;
 mod gate;
+mod housekeeping;
 mod inbox;
 mod journal;
 mod lane;
 mod outbox;
+mod pace;
 mod questions;
 mod recover;
 mod streams;
@@ -43,7 +45,7 @@ pub use recover::{Replay, create_log, recover};
 pub use streams::{Answers, StreamId};
 
 use calls::{Caller, Calls};
-use checkpoints::Checkpoints;
+use checkpoints::{Checkpoints, Written};
 use gate::Gate;
 use journal::Journal;
 use outbox::Outbox;
@@ -57,9 +59,6 @@ use crate::server::failures;
 
 /// Inputs that one turn takes.
 const INPUTS_PER_TURN: usize = 2048;
-
-/// How often things are looked after that nobody asks for. A record that nobody demands is durable after about twice this.
-const HOUSEKEEPING_MS: u64 = 250;
 
 /// The event loop and everything that it owns.
 pub struct Driver<D: Disk, I: Index> {
@@ -90,6 +89,7 @@ pub struct Driver<D: Disk, I: Index> {
 enum Wake {
     Durable(Lsn),
     Inputs(usize),
+    Checkpoint(Written),
     Other,
 }
 
@@ -101,6 +101,7 @@ impl<D: Disk, I: Index> Driver<D, I> {
                 Wake::Durable(lsn) => self.durable(lsn)?,
                 // Every handle is gone: nobody can ask for anything any more.
                 Wake::Inputs(0) => return self.finish().await,
+                Wake::Checkpoint(written) => self.checkpoint_ended(written),
                 Wake::Inputs(_) | Wake::Other => {}
             }
             self.take_inputs()?;
@@ -123,7 +124,7 @@ impl<D: Disk, I: Index> Driver<D, I> {
             durable = self.journal.completed() => durable.map(Wake::Durable),
             () = self.outbox.writable() => Ok(Wake::Other),
             () = self.streams.writable() => Ok(Wake::Other),
-            done = self.checkpoints.done() => done.map(|()| Wake::Other),
+            written = self.checkpoints.done() => written.map(Wake::Checkpoint),
             () = self.alarm.until(timeout) => Ok(Wake::Other),
             count = self.inbox.recv_many(&mut self.gathered, INPUTS_PER_TURN), if has_room => Ok(Wake::Inputs(count)),
         }
@@ -136,11 +137,13 @@ impl<D: Disk, I: Index> Driver<D, I> {
 
     /// The core hears of it first; then what waited is performed, and then what the core made of it.
     fn durable(&mut self, lsn: Lsn) -> Result<(), Error> {
-        self.feed(self.clock.now(), Event::LogDurable(lsn));
+        let now = self.clock.now();
+        self.feed(now, Event::LogDurable(lsn));
         while let Some(effect) = self.gate.release(lsn) {
             self.perform(effect)?;
         }
         self.checkpoints.advance(self.journal.log());
+        self.look_at_the_room(now)?;
         self.perform_effects()
     }
 
@@ -352,30 +355,7 @@ impl<D: Disk, I: Index> Driver<D, I> {
         if now < self.housekeeping {
             return Ok(());
         }
-        self.housekeeping = Moment(now.0 + HOUSEKEEPING_MS);
-        for call in self.calls.take_gone() {
-            self.handle(now, Event::CallGone { call })?;
-        }
-        let space = self.journal.space();
-        if space != self.space {
-            self.space = space;
-            tracing::error!(?space, "room for the log has changed");
-            self.handle(now, Event::LogSpace(space))?;
-        }
-        self.journal.force_tail();
-        self.outbox.heartbeat(now);
-        self.index.flush(self.journal.durable());
-        self.begin_checkpoint();
-        self.raise_alarms(now);
-        Ok(())
-    }
-
-    fn begin_checkpoint(&mut self) {
-        let bytes = self.journal.counters().bytes;
-        if self.checkpoints.is_due(bytes) {
-            self.checkpoints.begin(self.core.snapshot(), bytes);
-            self.checkpoints.advance(self.journal.log());
-        }
+        self.look_after_the_house(now)
     }
 
     async fn send_off(&mut self) -> Result<(), Error> {

@@ -13,10 +13,11 @@ use super::calls::Calls;
 use super::checkpoints::Checkpoints;
 use super::codec::{Branches, Lists};
 use super::gate::Gate;
+use super::housekeeping::HOUSEKEEPING_MS;
 use super::journal::Journal;
 use super::outbox::{Outbox, OutboxSettings};
 use super::streams::Streams;
-use super::{Driver, HOUSEKEEPING_MS, Inbox, codec};
+use super::{Driver, Inbox, codec};
 use crate::config::Settings;
 use crate::error::{Error, Kind};
 use crate::failpoint::{self, Point};
@@ -66,7 +67,7 @@ pub async fn recover<D: Disk, I: Index>(
     let now = clock.now();
     let mut core = Coordinator::start(recovery, last.next(), now, wall_ms(), &mut effects);
     let mut journal = Journal::new(opened.log);
-    let space = journal.space();
+    let space = journal.space(now);
     if space == LogSpace::Low {
         core.handle(now, Event::LogSpace(space), &mut effects);
     }

@@ -20,6 +20,7 @@ use disk::MemoryDisk;
 mod disk;
 mod forces;
 mod gone;
+mod room;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -400,7 +401,7 @@ async fn what_does_not_fit_one_frame_follows_as_soon_as_there_is_room() {
     while prepares < OPERATIONS {
         prepares += session.prepares().await.len();
     }
-    let limit = Duration::from_millis(super::HOUSEKEEPING_MS * OPERATIONS as u64 / 2);
+    let limit = Duration::from_millis(super::housekeeping::HOUSEKEEPING_MS * OPERATIONS as u64 / 2);
     assert!(begun.elapsed() < limit, "{:?}", begun.elapsed());
     executing.abort();
 }

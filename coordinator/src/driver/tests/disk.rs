@@ -1,5 +1,6 @@
-//! A disk in memory. Faults: a sync that takes as long as the test wants (a stalled device), and one that fails (a broken
-//! one). The driver should survive the first without telling anybody too much, and end at the second.
+//! A disk in memory. Faults: a sync that takes as long as the test wants (a stalled device), one that fails (a broken
+//! one), and no more room (a full one). The driver should survive the first without telling anybody too much, end at the second,
+//! and refuse new work while the third lasts.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,6 +21,8 @@ enum Mode {
 pub struct MemoryDisk {
     files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
     mode: Arc<watch::Sender<Mode>>,
+    capacity: Arc<Mutex<Option<usize>>>,
+    found_full: Arc<Mutex<Vec<String>>>,
 }
 
 impl Default for MemoryDisk {
@@ -27,6 +30,8 @@ impl Default for MemoryDisk {
         MemoryDisk {
             files: Arc::default(),
             mode: Arc::new(watch::channel(Mode::Well).0),
+            capacity: Arc::default(),
+            found_full: Arc::default(),
         }
     }
 }
@@ -51,6 +56,18 @@ impl MemoryDisk {
     /// From now on syncs fail.
     pub fn break_down(&self) {
         self.mode.send_replace(Mode::Broken);
+    }
+
+    /// From now on so many bytes fit beside what is there; all do if `None`.
+    pub fn leave_room(&self, bytes: Option<usize>) {
+        let used = used(&self.files.lock().unwrap());
+        *self.capacity.lock().unwrap() = bytes.map(|bytes| used + bytes);
+    }
+
+    /// How many writes of files whose names begin so have found no room.
+    pub fn found_full(&self, prefix: &str) -> usize {
+        let names = self.found_full.lock().unwrap();
+        names.iter().filter(|name| name.starts_with(prefix)).count()
     }
 
     /// How many checkpoints there are.
@@ -87,6 +104,10 @@ impl MemoryDisk {
     }
 }
 
+fn used(files: &BTreeMap<String, Vec<u8>>) -> usize {
+    files.values().map(Vec::len).sum()
+}
+
 impl Disk for MemoryDisk {
     type Lock = ();
 
@@ -104,8 +125,14 @@ impl Disk for MemoryDisk {
 
     async fn write(&self, name: &str, offset: u64, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
         let mut files = self.files.lock().unwrap();
-        let file = files.entry(name.to_owned()).or_default();
         let end = offset as usize + bytes.len();
+        let growth = end.saturating_sub(files.get(name).map_or(0, Vec::len));
+        let is_full = |capacity| used(&files) + growth > capacity;
+        if growth > 0 && self.capacity.lock().unwrap().is_some_and(is_full) {
+            self.found_full.lock().unwrap().push(name.to_owned());
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let file = files.entry(name.to_owned()).or_default();
         if file.len() < end {
             file.resize(end, 0);
         }
