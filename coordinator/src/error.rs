@@ -86,7 +86,11 @@ impl std::error::Error for Error {}
 impl From<WalError> for Error {
     fn from(error: WalError) -> Self {
         let kind = match &error {
-            WalError::NotALog | WalError::AlreadyALog | WalError::InvalidOptions { .. } => Kind::Usage,
+            WalError::NotALog
+            | WalError::AlreadyALog
+            | WalError::InvalidOptions { .. }
+            | WalError::NotPermitted { .. }
+            | WalError::ReadOnly { .. } => Kind::Usage,
             WalError::Locked => Kind::Locked,
             WalError::UnknownVersion { .. } | WalError::Corrupt(_) => Kind::Corrupt,
             WalError::OutOfSpace { .. } | WalError::Io { .. } => Kind::LogIo,

@@ -79,7 +79,7 @@ fn index_directory(data: &Path) -> PathBuf {
 /// A directory that cannot be made or used.
 fn directory_error(path: &Path, error: &std::io::Error) -> Error {
     let message = format!(
-        "the directory {} cannot be used: {error}; check the path and its permissions",
+        "the directory {} cannot be used: {error}; check the path, and to whom it and the directories above it belong (chown)",
         path.display()
     );
     Error::new(Kind::Usage, message)

@@ -97,7 +97,7 @@ impl Serve {
 impl Serve {
     /// The disk of the log, which is made if there is no such directory.
     async fn disk(&self, path: &Path, settings: &Settings) -> Result<RealDisk, Error> {
-        if self.data_dir.exists() {
+        if is_there(&self.data_dir)? {
             return open_disk(path);
         }
         let (log, disk) = init::create(&self.data_dir, settings).await?;
@@ -113,7 +113,7 @@ impl Serve {
 
 /// Opens the disk of a data directory that must have a log.
 pub fn open_disk(path: &Path) -> Result<RealDisk, Error> {
-    if !path.exists() {
+    if !is_there(path)? {
         let message = format!(
             "{} does not exist: this is no data directory. Correct the path, or make one with `handfast init`",
             path.display()
@@ -121,6 +121,11 @@ pub fn open_disk(path: &Path) -> Result<RealDisk, Error> {
         return Err(Error::new(Kind::Usage, message));
     }
     RealDisk::open(path).map_err(|error| directory_error(path, &error))
+}
+
+/// Whether there is such a directory. That this user may not look is no answer, least of all "no".
+fn is_there(path: &Path) -> Result<bool, Error> {
+    path.try_exists().map_err(|error| directory_error(path, &error))
 }
 
 fn announce(address: SocketAddr, ready_file: Option<&Path>) {

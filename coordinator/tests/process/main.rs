@@ -15,6 +15,7 @@ mod many;
 mod operators;
 mod overdue;
 mod participant;
+mod permissions;
 mod requests;
 mod sessions;
 mod starting;

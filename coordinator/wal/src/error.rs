@@ -73,6 +73,29 @@ pub enum WalError {
         /// Which one and why.
         reason: &'static str,
     },
+    /// This user may not do to a file what a log must do. Its owner can change that.
+    #[error(
+        "cannot {operation} {file}: {source}; this user may not: give the files of the log to the user that runs this program \
+         (chown), or run it as their owner"
+    )]
+    NotPermitted {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        file: String,
+        /// What the operating system said.
+        source: Arc<io::Error>,
+    },
+    /// The file system takes no writes.
+    #[error(
+        "cannot {operation} {file}: the file system is mounted read-only; mount it for writing, then start again"
+    )]
+    ReadOnly {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        file: String,
+    },
     /// The operating system failed an operation. After a failed write or sync nobody knows what the disk holds: stop
     /// the process; the next start finds out.
     #[error("cannot {operation} {file}: {source}; check the disk, then start again")]
@@ -87,11 +110,18 @@ pub enum WalError {
 }
 
 impl WalError {
-    /// Wraps what the disk said. A full disk is told apart, because an operator can do something about it.
+    /// Wraps what the disk said. What an operator can do something about is told apart: a full disk, and files that belong to
+    /// somebody else.
     pub(crate) fn io(operation: &'static str, file: &str) -> impl FnOnce(io::Error) -> WalError {
         let file = file.to_owned();
         move |source| match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => WalError::OutOfSpace { file },
+            io::ErrorKind::PermissionDenied => WalError::NotPermitted {
+                operation,
+                file,
+                source: Arc::new(source),
+            },
+            io::ErrorKind::ReadOnlyFilesystem => WalError::ReadOnly { operation, file },
             _ => WalError::Io {
                 operation,
                 file,
@@ -186,6 +216,14 @@ pub enum Fault {
     /// A checkpoint does not check out.
     #[error("the checkpoint is damaged")]
     CheckpointDamaged,
+    /// The operating system does not give the bytes from here on.
+    #[error("it cannot be read from here on: {message}")]
+    Unreadable {
+        /// In which way.
+        kind: io::ErrorKind,
+        /// What the operating system said.
+        message: String,
+    },
     /// A checkpoint covers records that the log does not have: segments are lost or were replaced by an old copy.
     #[error("the checkpoint covers lsn {through} and the log ends at lsn {last}")]
     CheckpointAhead {
@@ -197,6 +235,17 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// What reading a file came to, if it was the disk's fault.
+    pub(crate) fn of_reading(error: WalError) -> Result<Fault> {
+        match error {
+            WalError::Io { source, .. } | WalError::NotPermitted { source, .. } => Ok(Fault::Unreadable {
+                kind: source.kind(),
+                message: source.to_string(),
+            }),
+            other => Err(other),
+        }
+    }
+
     /// What an operator should do.
     pub fn advice(&self) -> &'static str {
         match self {
@@ -209,6 +258,13 @@ impl Fault {
             Fault::CheckpointDamaged => {
                 "restore the file from a copy; if it is the newest and an earlier checkpoint is present, moving it \
                  away is safe too: the earlier one and the segments hold the same records"
+            }
+            Fault::Unreadable {
+                kind: io::ErrorKind::PermissionDenied,
+                ..
+            } => "give the file to the user that runs this program (chown), or run it as the owner",
+            Fault::Unreadable { .. } => {
+                "check the disk; copy what can be read of the directory elsewhere before anything else"
             }
             Fault::CheckpointAhead { .. } => "put the newest segments back; those present are an old copy",
             Fault::SegmentHeaderDamaged

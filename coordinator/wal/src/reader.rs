@@ -10,6 +10,7 @@ pub(crate) struct Reader<'a, D> {
     disk: &'a D,
     name: &'a str,
     file_bytes: u64,
+    asked_at: u64,
     window_at: u64,
     window: Vec<u8>,
 }
@@ -21,6 +22,7 @@ impl<'a, D: Disk> Reader<'a, D> {
             disk,
             name,
             file_bytes,
+            asked_at: 0,
             window_at: 0,
             window: Vec::new(),
         })
@@ -30,8 +32,14 @@ impl<'a, D: Disk> Reader<'a, D> {
         self.file_bytes
     }
 
+    /// Where the slice begins that was asked for last: if it could not be read, this is where reading ends.
+    pub(crate) fn asked_at(&self) -> u64 {
+        self.asked_at
+    }
+
     /// `len` bytes at `offset`, fewer where the file ends.
     pub(crate) async fn slice(&mut self, offset: u64, len: usize) -> Result<&[u8]> {
+        self.asked_at = offset;
         let end = (offset + len as u64).min(self.file_bytes).max(offset);
         if offset < self.window_at || end > self.window_at + self.window.len() as u64 {
             let wanted = ((end - offset) as usize).max(WINDOW_BYTES);

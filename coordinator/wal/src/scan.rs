@@ -53,7 +53,7 @@ pub enum Tail {
 /// What is called with each record.
 pub(crate) type VisitRecord<'a> = dyn FnMut(Lsn, &[u8]) + Send + 'a;
 
-/// Reads the segment that begins with `first`. A problem found is part of the result; an error is that of the disk.
+/// Reads the segment that begins with `first`. A problem found is part of the result, and so is a file that cannot be read.
 pub(crate) async fn scan_segment<D: Disk>(
     disk: &D,
     log_id: &LogId,
@@ -61,12 +61,6 @@ pub(crate) async fn scan_segment<D: Disk>(
     visit: &mut VisitRecord<'_>,
 ) -> Result<(SegmentReport, Option<Problem>)> {
     let file = names::segment(first);
-    let mut scan = Scan {
-        reader: Reader::open(disk, &file).await?,
-        key: Key::of_file(log_id, first),
-        segment_bytes: 0,
-        raw: Vec::new(),
-    };
     let mut report = SegmentReport {
         file: file.clone(),
         first,
@@ -74,13 +68,29 @@ pub(crate) async fn scan_segment<D: Disk>(
         frames: 0,
         records: 0,
         bytes: SEGMENT_HEADER_BYTES,
-        segment_bytes: scan.reader.file_bytes(),
+        segment_bytes: 0,
         tail: Tail::Damaged,
         last_frame: None,
     };
-    let problem = match scan.header(log_id, first).await? {
-        Ok(()) => scan.frames(&mut report, visit).await?,
-        Err(problem) => Some(problem),
+    let problem = match Reader::open(disk, &file).await {
+        Ok(reader) => {
+            report.segment_bytes = reader.file_bytes();
+            let mut scan = Scan {
+                reader,
+                key: Key::of_file(log_id, first),
+                segment_bytes: 0,
+                raw: Vec::new(),
+            };
+            let scanned = scan.whole(log_id, &mut report, visit).await;
+            match scanned {
+                Ok(problem) => problem,
+                Err(error) => {
+                    report.tail = Tail::Damaged;
+                    Some((scan.reader.asked_at(), Fault::of_reading(error)?))
+                }
+            }
+        }
+        Err(error) => Some((0, Fault::of_reading(error)?)),
     };
     let problem = problem.map(|(offset, fault)| Problem { file, offset, fault });
     Ok((report, problem))
@@ -96,6 +106,18 @@ struct Scan<'a, D> {
 }
 
 impl<D: Disk> Scan<'_, D> {
+    async fn whole(
+        &mut self,
+        log_id: &LogId,
+        report: &mut SegmentReport,
+        visit: &mut VisitRecord<'_>,
+    ) -> Result<Option<Located>> {
+        match self.header(log_id, report.first).await? {
+            Ok(()) => self.frames(report, visit).await,
+            Err(problem) => Ok(Some(problem)),
+        }
+    }
+
     async fn header(&mut self, log_id: &LogId, first: Lsn) -> Result<std::result::Result<(), Located>> {
         let found = self.reader.file_bytes();
         let block = self.reader.slice(0, SEGMENT_HEADER_BYTES as usize).await?;

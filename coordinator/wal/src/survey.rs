@@ -64,7 +64,8 @@ impl Report {
 /// over; stop its owner for a verdict on that.
 ///
 /// # Errors
-/// [`WalError::NotALog`] and those of reading. Damage is no error but part of the report.
+/// [`WalError::NotALog`], and those of listing the directory. Damage is no error but part of the report, and so is a file that the disk
+/// does not give: the others are read all the same.
 pub async fn verify<D: Disk>(disk: &D) -> Result<Report> {
     survey(disk, Replay::Everything, &mut |_| {}).await
 }
@@ -103,7 +104,11 @@ pub(crate) async fn survey<D: Disk>(disk: &D, replay: Replay, visitor: &mut Visi
     }
     // One byte more than there should be, to see that there is none.
     let identity = disk.read(names::IDENTITY, 0, IDENTITY_BYTES + 1).await;
-    let log_id = match identity::decode(&identity.map_err(WalError::io("read", names::IDENTITY))?) {
+    let decoded = match identity.map_err(WalError::io("read", names::IDENTITY)) {
+        Ok(bytes) => identity::decode(&bytes),
+        Err(error) => Err(Fault::of_reading(error)?),
+    };
+    let log_id = match decoded {
         Ok(log_id) => log_id,
         Err(fault) => {
             report.problem(names::IDENTITY.to_owned(), 0, fault);
@@ -142,6 +147,11 @@ pub(crate) fn refusal(report: &Report) -> Option<WalError> {
             found,
             supported: FORMAT_VERSION,
         },
+        Fault::Unreadable { kind, message } => {
+            let offset = problem.offset;
+            let source = std::io::Error::new(kind, format!("{message}, at or behind byte {offset}"));
+            WalError::io("read", &problem.file)(source)
+        }
         _ => WalError::Corrupt(problem),
     })
 }

@@ -21,7 +21,7 @@ pub struct CheckpointReport {
     pub sound: bool,
 }
 
-/// Reads the checkpoint named `through`. A problem found is part of the result; an error is that of the disk.
+/// Reads the checkpoint named `through`. A problem found is part of the result, and so is a file that cannot be read.
 pub(crate) async fn read_checkpoint<D: Disk>(
     disk: &D,
     log_id: &LogId,
@@ -29,24 +29,41 @@ pub(crate) async fn read_checkpoint<D: Disk>(
     visit: &mut (dyn FnMut(&[u8]) + Send + '_),
 ) -> Result<(CheckpointReport, Option<Problem>)> {
     let file = names::checkpoint(through);
-    let mut reader = Reader::open(disk, &file).await?;
     let mut report = CheckpointReport {
         file: file.clone(),
         through,
         records: 0,
-        bytes: reader.file_bytes(),
+        bytes: 0,
         sound: false,
     };
-    let header = reader.slice(0, FILE_HEADER_BYTES).await?;
-    let problem = match block::check_file_header(header, log_id, through) {
-        Ok(()) => read_blocks(&mut reader, Key::of_file(log_id, through), &mut report, visit).await?,
-        Err(fault) => Some((0, fault)),
+    let problem = match Reader::open(disk, &file).await {
+        Ok(mut reader) => {
+            report.bytes = reader.file_bytes();
+            match read_whole(&mut reader, log_id, &mut report, visit).await {
+                Ok(problem) => problem,
+                Err(error) => Some((reader.asked_at(), Fault::of_reading(error)?)),
+            }
+        }
+        Err(error) => Some((0, Fault::of_reading(error)?)),
     };
     report.sound = problem.is_none();
     Ok((
         report,
         problem.map(|(offset, fault)| Problem { file, offset, fault }),
     ))
+}
+
+async fn read_whole<D: Disk>(
+    reader: &mut Reader<'_, D>,
+    log_id: &LogId,
+    report: &mut CheckpointReport,
+    visit: &mut (dyn FnMut(&[u8]) + Send + '_),
+) -> Result<Option<(u64, Fault)>> {
+    let header = reader.slice(0, FILE_HEADER_BYTES).await?;
+    match block::check_file_header(header, log_id, report.through) {
+        Ok(()) => read_blocks(reader, Key::of_file(log_id, report.through), report, visit).await,
+        Err(fault) => Ok(Some((0, fault))),
+    }
 }
 
 async fn read_blocks<D: Disk>(

@@ -189,6 +189,8 @@ struct Directory {
 struct OpenFile {
     name: String,
     file: File,
+    /// It was opened for reading only, because more was forbidden then.
+    reads_only: bool,
     /// Written and not yet synced. Such a file stays open: the operating system reports a failed write-back to those
     /// who had the file open when it failed.
     dirty: bool,
@@ -262,32 +264,43 @@ impl Directory {
         Ok(found)
     }
 
-    fn file(&mut self, name: &str, create: bool) -> io::Result<&mut OpenFile> {
+    /// An open file. One that is to be written is opened anew if it was opened for reading only, so that whoever must not write
+    /// hears of that, and of nothing else.
+    fn file(&mut self, name: &str, write: bool) -> io::Result<&mut OpenFile> {
+        if write {
+            self.open.retain(|open| open.name != name || !open.reads_only);
+        }
         let entry = match self.open.iter().position(|open| open.name == name) {
             Some(position) => self.open.remove(position),
             None => {
                 self.make_room();
-                let path = self.path.join(name);
-                // Verification may run where only reading is allowed.
-                let file = match OpenOptions::new()
-                    .read(true)
-                    .write(true)
-                    .create(create)
-                    .truncate(false)
-                    .open(&path)
-                {
-                    Err(error) if !create && forbids_writing(&error) => File::open(&path)?,
-                    opened => opened?,
-                };
-                OpenFile {
-                    name: name.to_owned(),
-                    file,
-                    dirty: false,
-                }
+                self.open_file(name, write)?
             }
         };
         self.open.push(entry);
         Ok(self.open.last_mut().expect("pushed above"))
+    }
+
+    /// What is to be written is made if it is not there.
+    fn open_file(&self, name: &str, write: bool) -> io::Result<OpenFile> {
+        let path = self.path.join(name);
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(write)
+            .truncate(false)
+            .open(&path);
+        let (file, reads_only) = match opened {
+            // Verification may run where only reading is allowed.
+            Err(error) if !write && forbids_writing(&error) => (File::open(&path)?, true),
+            opened => (opened?, false),
+        };
+        Ok(OpenFile {
+            name: name.to_owned(),
+            file,
+            reads_only,
+            dirty: false,
+        })
     }
 
     fn make_room(&mut self) {
@@ -309,3 +322,6 @@ fn forbids_writing(error: &io::Error) -> bool {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
     )
 }
+
+#[cfg(test)]
+mod tests;

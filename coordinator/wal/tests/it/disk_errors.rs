@@ -1,9 +1,9 @@
 //! The first error of the disk is final.
 
-use handfast_wal::{Lsn, WalError};
+use handfast_wal::{Fault as Found, Lsn, WalError};
 
 use crate::mem_disk::{Fault, MemDisk};
-use crate::support::{append_next, block_on, create, open, reopen, write_through};
+use crate::support::{append_next, block_on, create, open, reopen, report, write_through};
 
 #[test]
 fn after_a_failed_sync_nothing_is_tried_again() {
@@ -97,4 +97,55 @@ fn a_disk_that_fails_while_opening_fails_the_opening() {
             }
         }
     }
+}
+
+/// Whoever copies what is left of a dying disk must know of all of it.
+#[test]
+fn what_cannot_be_read_is_a_problem_with_its_place_and_the_rest_is_checked() {
+    let disk = MemDisk::new();
+    let mut log = create(&disk);
+    write_through(&mut log, 4);
+    block_on(log.checkpoint(Lsn(2)).write_all([b"state"])).unwrap();
+    write_through(&mut log, 30);
+    drop(log);
+    let sound = report(&disk);
+    assert!(sound.is_sound() && sound.segments.len() > 2);
+    let (first, second) = (sound.segments[0].file.clone(), sound.segments[1].file.clone());
+    let checkpoint = sound.checkpoints[0].file.clone();
+
+    disk.lose(&first, 4096);
+    disk.lose(&checkpoint, 0);
+    disk.flip_bit(&second, 8 * 4096);
+    let found = report(&disk);
+    let places: Vec<_> = found
+        .problems
+        .iter()
+        .map(|problem| (problem.file.as_str(), problem.offset))
+        .collect();
+    assert_eq!(places, [(checkpoint.as_str(), 0), (&first, 0), (&second, 4096)]);
+    for problem in &found.problems[..2] {
+        assert!(matches!(problem.fault, Found::Unreadable { .. }), "{problem}");
+        assert!(problem.to_string().contains("check the disk"), "{problem}");
+    }
+    assert_eq!(found.segments.len(), sound.segments.len());
+    assert_eq!(found.segments[2..], sound.segments[2..]);
+
+    let refused = open(&disk).unwrap_err();
+    assert!(
+        matches!(&refused, WalError::Io { file, .. } if *file == checkpoint),
+        "{refused}"
+    );
+}
+
+#[test]
+fn an_identity_that_cannot_be_read_is_a_problem() {
+    let disk = MemDisk::new();
+    drop(create(&disk));
+    disk.lose("LOG", 0);
+    let problems = report(&disk).problems;
+    assert!(
+        matches!(problems.as_slice(), [problem] if problem.file == "LOG"),
+        "{problems:?}"
+    );
+    assert!(matches!(open(&disk), Err(WalError::Io { .. })));
 }

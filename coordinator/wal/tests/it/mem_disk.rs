@@ -12,6 +12,7 @@
 //!   the log latches, and the next process writes the last frame again before it trusts it.
 //! - *a full disk* ([`MemDisk::set_capacity`]): the next segment is reserved.
 //! - *a stall* ([`MemDisk::stall`], [`Fault::Stalls`]): nothing is acknowledged meanwhile.
+//! - *bytes that cannot be read* ([`MemDisk::lose`]): the start is refused, and what else there is is checked.
 //! - *changed bytes* ([`MemDisk::flip_bit`], [`MemDisk::edit`]): every byte is covered by a checksum or must be zero.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +37,8 @@ struct State {
     name_changes: Vec<NameChange>,
     capacity: Option<usize>,
     tells_room: bool,
+    /// Files, and where each cannot be read any more.
+    unreadable: BTreeMap<String, usize>,
     locked: bool,
     operations: u64,
     writes: u64,
@@ -111,6 +114,11 @@ impl MemDisk {
     /// How many writes were asked for.
     pub fn writes(&self) -> u64 {
         self.state().writes
+    }
+
+    /// From now on reads that get to this place in a file fail with EIO.
+    pub fn lose(&self, name: &str, offset: usize) {
+        self.state().unreadable.insert(name.to_owned(), offset);
     }
 
     /// From now on it says how much room there is.
@@ -381,9 +389,14 @@ impl Disk for MemDisk {
 
     async fn read(&self, name: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         self.operate(|state, _| {
+            let lost = state.unreadable.get(name).copied();
             let cached = &state.inode(name)?.cached;
             let from = (offset as usize).min(cached.len());
-            Ok(cached[from..(from + len).min(cached.len())].to_vec())
+            let to = (from + len).min(cached.len());
+            match lost {
+                Some(lost) if to > lost => Err(io::Error::from_raw_os_error(5)),
+                _ => Ok(cached[from..to].to_vec()),
+            }
         })
         .await
     }
