@@ -10,6 +10,7 @@ mod command_line;
 mod conformance;
 mod coordinator;
 mod crashes;
+mod health;
 mod index;
 mod many;
 mod operators;
