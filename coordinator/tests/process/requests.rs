@@ -98,7 +98,8 @@ async fn what_cannot_be_is_refused_with_its_reason() {
         ("HANDFAST_LIMITS__OPERATION_BYTES", "1000"),
     ];
     let coordinator = Coordinator::start_with(&data, &limits);
-    Store::new("orders-db", 1).serve(&coordinator.address).await;
+    let store = Store::new("orders-db", 1);
+    store.serve(&coordinator.address).await;
     let mut client = coordinator.client().await;
 
     assert_eq!(reason(execute(&mut client, &[]).await), Reason::NoBranches);
@@ -131,8 +132,13 @@ async fn what_cannot_be_is_refused_with_its_reason() {
     expired.key.as_mut().unwrap().expires_at_ms = 1;
     assert_eq!(reason(client.execute(expired).await), Reason::KeyExpired);
 
-    // And it serves on.
-    execute(&mut client, &["orders-db"]).await.unwrap();
+    // And it serves on. What the store has seen of all this is that one transaction: frames of a session keep their order.
+    let applied = v1::ExecuteRequest {
+        wait: v1::Wait::Applied.into(),
+        ..unkeyed(&["orders-db"])
+    };
+    committed(client.execute(applied).await);
+    assert!(store.branches().values().eq([&State::Committed]));
 }
 
 #[tokio::test]

@@ -2,14 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use handfast_proto::v1;
+use handfast_wal::{GroupCommit, Log, Options, RealDisk, verify};
+use serde_json::Value;
 
 use crate::coordinator::{
-    Coordinator, data_directory, handfast, run, serve_arguments, serve_refused, stderr, stdout,
+    Coordinator, SEGMENT_BYTES, data_directory, handfast, run, serve_arguments, serve_refused, stderr, stdout,
 };
 use crate::participant::Store;
-use crate::requests::{committed, execute, keyed};
+use crate::requests::{committed, keyed};
 
 #[tokio::test]
 async fn a_directory_that_does_not_exist_is_made_with_a_warning() {
@@ -129,29 +132,147 @@ async fn a_flipped_bit_refuses_the_start_and_says_where() {
     let output = serve_refused(&data);
     let words = stderr(&output);
     assert_eq!(output.status.code(), Some(4), "{words}");
-    assert!(
-        words.contains(path.file_name().unwrap().to_str().unwrap()) && words.contains("byte 4096"),
-        "{words}"
-    );
+    let place = format!("{} at byte 4096: ", path.file_name().unwrap().to_str().unwrap());
+    assert!(words.contains(&place), "{words}");
     let verify = run(&["log", "verify", "--data-dir", data.to_str().unwrap()]);
     assert_eq!(verify.status.code(), Some(9));
-    assert!(stdout(&verify).contains("PROBLEM"), "{}", stdout(&verify));
+    let report = stdout(&verify);
+    assert!(
+        report
+            .lines()
+            .any(|line| line.starts_with(&format!("PROBLEM {place}"))),
+        "{report}"
+    );
+}
+
+/// Adds a batch of several sectors to a stopped log, as a coordinator that died over it leaves it: the last sector never reached
+/// the medium. Where the batch begins.
+async fn tear(data: &Path) -> u64 {
+    let disk = RealDisk::open(data.join("log")).unwrap();
+    let end = async || verify(&disk).await.unwrap().segments.last().unwrap().bytes;
+    let begins = end().await;
+    let options = Options {
+        segment_bytes: SEGMENT_BYTES,
+        ..Options::default()
+    };
+    let opened = Log::open(disk.clone(), options, |_| {}).await.unwrap();
+    let mut log = GroupCommit::new(opened.log);
+    log.append(&[0xFF; 2000]).unwrap();
+    log.flush().await.unwrap();
+    drop(log);
+    // The lock is gone with this: what is asked of a disk is done in its order.
+    let ends = end().await;
+    let path = segment(data);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[(ends as usize - 1) / 512 * 512..].fill(0);
+    fs::write(&path, bytes).unwrap();
+    begins
 }
 
 #[tokio::test]
 async fn a_torn_tail_is_cut() {
     let (_temporary, data) = data_directory();
     used_log(&data).await;
-    let path = segment(&data);
-    let mut bytes = fs::read(&path).unwrap();
-    let last = bytes.iter().rposition(|byte| *byte != 0).unwrap();
-    // The last sector that was written never reached the medium.
-    let sector = last / 512 * 512;
-    bytes[sector..=last].fill(0);
-    fs::write(&path, bytes).unwrap();
+    let begins = tear(&data).await;
+    let arguments = ["log", "verify", "--data-dir", data.to_str().unwrap()];
+    let before = stdout(&run(&arguments));
+    assert!(
+        before.contains(&format!("open; bytes {begins} to ")) && before.contains("an interrupted write"),
+        "{before}"
+    );
+
     let coordinator = Coordinator::start(&data);
-    let answer = execute(&mut coordinator.client().await, &["nobody"]).await;
-    assert!(answer.is_err());
+    let mut client = coordinator.client().await;
+    for number in 0..3 {
+        let of = Some(v1::get_request::Of::Key(format!("k{number}")));
+        let found = client.get(v1::GetRequest { of }).await.unwrap().into_inner();
+        assert_eq!(found.transaction.unwrap().outcome(), v1::Outcome::Committed);
+    }
+    coordinator.terminate();
+    let (code, words) = coordinator.ended().await;
+    assert_eq!(code, Some(0), "{words}");
+    let cut = |line: &&str| line.contains("cut a write that a crash had interrupted");
+    let cut = words.lines().find(cut).unwrap_or_else(|| panic!("{words}"));
+    assert!(cut.contains(&format!("from={begins}")), "{cut}");
+    let after = stdout(&run(&arguments));
+    assert!(
+        after.ends_with("sound\n") && !after.contains("an interrupted write"),
+        "{after}"
+    );
+}
+
+/// A disk that fails under a running coordinator: its files may not grow, which binds root as well.
+#[tokio::test]
+async fn a_disk_that_fails_ends_it_with_a_code_of_its_own_and_loses_nothing() {
+    const BLOCKS: &str = "256";
+    let (_temporary, data) = data_directory();
+    let made = handfast(&["init", "--data-dir", data.to_str().unwrap()])
+        .env("HANDFAST_LOG__SEGMENT_BYTES", SEGMENT_BYTES.to_string())
+        .env("HANDFAST_LOG__BUFFER_BYTES", "524288")
+        .output()
+        .unwrap();
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    // Without the signal, which would end it at once, the write fails.
+    let script = format!("trap '' XFSZ; ulimit -f {BLOCKS}; exec \"$0\" \"$@\"");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_handfast")]);
+    command
+        .args(serve_arguments(&data))
+        .env_clear()
+        .env("NO_COLOR", "1");
+    let coordinator = Coordinator::run(command);
+    let store = Store::new("orders-db", 1);
+    store.serve(&coordinator.address).await;
+    let mut client = coordinator.client().await;
+    let many = ["orders-db"; 50];
+    let mut told = 0;
+    while client.execute(keyed(&format!("k{told}"), &many)).await.is_ok() {
+        told += 1;
+    }
+    let (code, words) = coordinator.ended().await;
+    assert_eq!(code, Some(5), "{words}");
+    assert!(
+        words.contains("cannot write segment-") && words.contains("check the disk"),
+        "{words}"
+    );
+
+    assert!(told > 0);
+    let coordinator = Coordinator::start(&data);
+    let mut client = coordinator.client().await;
+    for number in 0..told {
+        let of = Some(v1::get_request::Of::Key(format!("k{number}")));
+        let found = client.get(v1::GetRequest { of }).await.unwrap().into_inner();
+        assert_eq!(found.transaction.unwrap().outcome(), v1::Outcome::Committed);
+    }
+}
+
+/// A line of the log for programs leads to the transaction that it is about.
+#[tokio::test]
+async fn lines_of_json_carry_the_transaction() {
+    let (_temporary, data) = data_directory();
+    let variables = [
+        ("HANDFAST_LOGGING__FORMAT", "json"),
+        ("HANDFAST_LOGGING__FILTER", "handfast_coordinator=debug"),
+    ];
+    let coordinator = Coordinator::start_with(&data, &variables);
+    Store::new("orders-db", 1).serve(&coordinator.address).await;
+    let mut client = coordinator.client().await;
+    let transaction = committed(client.execute(keyed("order-1", &["orders-db"])).await);
+    coordinator.terminate();
+    let (code, words) = coordinator.ended().await;
+    assert_eq!(code, Some(0), "{words}");
+    let lines: Vec<Value> = words
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    for message in ["decided", "ended"] {
+        let about = |line: &&Value| line["message"] == message && line["transaction"] == transaction;
+        let line = lines.iter().find(about);
+        assert!(
+            line.is_some_and(|line| line["level"] == "DEBUG"),
+            "{message}: {words}"
+        );
+    }
 }
 
 #[tokio::test]
