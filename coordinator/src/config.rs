@@ -273,6 +273,9 @@ impl Settings {
             ("limits.resources", self.limits.resources as u64),
             ("limits.overdue_after_ms", self.limits.overdue_after_ms),
             ("limits.redelivery_step", self.limits.redelivery_step as u64),
+            ("limits.redelivery_min_ms", self.limits.redelivery_min_ms),
+            ("limits.redelivery_max_ms", self.limits.redelivery_max_ms),
+            ("limits.max_timeout_ms", self.limits.max_timeout_ms),
             ("log.checkpoint_bytes", self.log.checkpoint_bytes),
         ];
         if let Some((name, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
@@ -303,6 +306,19 @@ impl Settings {
                 "the record of a transaction with limits.branches_per_transaction needs {record} bytes: \
                  log.buffer_bytes is {} and log.segment_bytes {}, give at least as much and twice as much",
                 self.log.buffer_bytes, self.log.segment_bytes
+            ));
+        }
+        if self.log.buffer_bytes as u64 > self.log.segment_bytes / 2 {
+            return refuse(format!(
+                "log.buffer_bytes is {}, more than half of log.segment_bytes, which is {}: a batch could need two new segments, and one \
+                 is reserved; lower the one or raise the other",
+                self.log.buffer_bytes, self.log.segment_bytes
+            ));
+        }
+        if self.limits.redelivery_max_ms < self.limits.redelivery_min_ms {
+            return refuse(format!(
+                "limits.redelivery_max_ms is {}, less than limits.redelivery_min_ms, which is {}; raise the one or lower the other",
+                self.limits.redelivery_max_ms, self.limits.redelivery_min_ms
             ));
         }
         // What waits for one stuck resource may take half of what there is for all.

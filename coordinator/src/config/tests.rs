@@ -69,6 +69,11 @@ fn settings_that_contradict_each_other_are_refused() {
             "300000000",
             "limits.operation_bytes_per_resource",
         ),
+        ("LIMITS__REDELIVERY_MIN_MS", "60001", "limits.redelivery_max_ms"),
+        ("LIMITS__REDELIVERY_MAX_MS", "999", "limits.redelivery_min_ms"),
+        // A batch could need two new segments, and one is reserved.
+        ("LOG__BUFFER_BYTES", "33554433", "log.segment_bytes"),
+        ("LOG__SEGMENT_BYTES", "16773120", "log.buffer_bytes"),
     ];
     for (name, value, named) in cases {
         let environment = variables(&[(&format!("HANDFAST_{name}"), value)]);
@@ -77,7 +82,7 @@ fn settings_that_contradict_each_other_are_refused() {
     }
 }
 
-/// Each would end the process later: with an overflow, at a bound of a library, or at the first record that does not fit.
+/// Each would end the process later, or hold it up for ever: with an overflow, at a bound of a library, or at the first record that does not fit.
 #[test]
 fn what_would_end_the_process_later_is_refused_now() {
     let largest = usize::MAX.to_string();
@@ -90,6 +95,10 @@ fn what_would_end_the_process_later_is_refused_now() {
             &largest[..18],
             "limits.operation_bytes",
         ),
+        // Without an end, these: what is due again at once is due for ever.
+        ("LIMITS__REDELIVERY_MIN_MS", "0", "limits.redelivery_min_ms"),
+        ("LIMITS__REDELIVERY_MAX_MS", "0", "limits.redelivery_max_ms"),
+        ("LIMITS__MAX_TIMEOUT_MS", "0", "limits.max_timeout_ms"),
         ("LIMITS__BRANCHES_PER_TRANSACTION", "1000000", "log.buffer_bytes"),
         ("LOG__BUFFER_BYTES", "65536", "log.buffer_bytes"),
         ("LOG__SEGMENT_BYTES", "65536", "log.segment_bytes"),
