@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use handfast_ids::{Epoch, IdempotencyKey, TransactionId};
+use handfast_ids::{Epoch, Generation, IdempotencyKey, ResourceName, TransactionId};
 
 use crate::branch::BranchState;
 use crate::coordinator::Coordinator;
@@ -184,6 +184,12 @@ impl Coordinator {
             });
         }
         views
+    }
+
+    /// The generation of a resource's store that the log knows.
+    pub fn generation(&self, resource: &ResourceName) -> Option<Generation> {
+        let index = self.resources.find(resource)?;
+        Some(self.resources.get(index).generation)
     }
 
     /// How the coordinator is. Counts the table: not for every request.

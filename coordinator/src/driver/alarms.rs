@@ -1,6 +1,7 @@
 //! What an operator must hear of without asking. The core says what; here it becomes a line of the log.
 
 use handfast_core::{Alarm, Effect, Moment};
+use handfast_ids::{Generation, ResourceName};
 use handfast_wal::Disk;
 
 use super::Driver;
@@ -33,6 +34,25 @@ pub(super) fn tell_held(effect: &Effect) {
         why = ?state,
         "a participant shows a branch that cannot be decided here; an operator must look: `handfast tx in-doubt` tells more"
     );
+}
+
+/// A store that says hello with a higher generation than the log knows is not quite the one that it was.
+pub(super) fn tell_generation(
+    resource: &ResourceName,
+    before: Option<Generation>,
+    after: Option<Generation>,
+) {
+    if let (Some(Generation(before)), Some(Generation(after))) = (before, after)
+        && after > before
+    {
+        tracing::warn!(
+            %resource,
+            before,
+            after,
+            "the store has a higher generation: it has failed over, or was restored. If what it had acknowledged may be lost by that, \
+             compare its data with the other resources"
+        );
+    }
 }
 
 fn tell(alarm: &Alarm) {

@@ -223,7 +223,10 @@ impl<D: Disk, I: Index> Driver<D, I> {
             } => {
                 tracing::info!(session = session.0, resource = %hello.resource, instance = %hello.instance, "session up");
                 self.outbox.open(session, sender, now);
-                self.handle(now, Event::SessionUp { session, hello })
+                let (resource, before) = (hello.resource.clone(), self.core.generation(&hello.resource));
+                self.handle(now, Event::SessionUp { session, hello })?;
+                alarms::tell_generation(&resource, before, self.core.generation(&resource));
+                Ok(())
             }
             Input::Frame { events, room: _ } => {
                 for event in events {

@@ -220,3 +220,34 @@ async fn a_resource_that_is_away_is_told_apart_from_an_unknown_one() {
         Reason::UnknownResource
     );
 }
+
+#[tokio::test]
+async fn a_store_that_has_failed_over_or_was_restored_is_told() {
+    let (_temporary, data) = data_directory();
+    let coordinator = Coordinator::start(&data);
+    for generation in [3, 3, 4] {
+        let first = v1::SessionRequest {
+            hello: Some(v1::Hello {
+                generation,
+                ..hello("orders-db", 1)
+            }),
+            ..v1::SessionRequest::default()
+        };
+        let frame = Session::open(&coordinator.address, first)
+            .await
+            .next()
+            .await
+            .unwrap();
+        assert!(frame.welcome.is_some());
+    }
+    coordinator.terminate();
+    let (_, words) = coordinator.ended().await;
+    let told = |line: &&str| line.contains("the store has a higher generation");
+    let lines: Vec<&str> = words.lines().filter(told).collect();
+    let [line] = lines.as_slice() else {
+        panic!("once, when it grew: {words}");
+    };
+    for word in ["WARN", "resource=orders-db", "before=3", "after=4"] {
+        assert!(line.contains(word), "{word}: {line}");
+    }
+}
