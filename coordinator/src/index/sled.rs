@@ -114,6 +114,12 @@ impl Index for SledIndex {
     }
 
     fn forget_keys(&mut self, keys: &[IdempotencyKey]) {
+        // Without its key it is like any other, and those are not on the disk.
+        for key in keys {
+            if let Some(transaction) = self.memory.by_key(key) {
+                self.remember(transaction, None);
+            }
+        }
         self.memory.forget_keys(keys);
     }
 

@@ -139,6 +139,20 @@ fn what_has_no_key_costs_no_write() {
 }
 
 #[test]
+fn a_key_that_has_expired_is_not_found_again_after_a_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("index");
+    with_index(&path, 10, |index| {
+        (1..=2).for_each(|sequence| index.insert(finished(sequence)))
+    });
+    with_index(&path, 10, |index| index.forget_keys(&[key("key-1")]));
+    with_index(&path, 10, |index| {
+        assert_eq!(index.by_key(&key("key-1")), None);
+        assert_eq!(index.by_key(&key("key-2")), Some(id(2)));
+    });
+}
+
+#[test]
 fn an_index_ahead_of_its_log_is_moved_aside() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("index");

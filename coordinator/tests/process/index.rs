@@ -10,7 +10,7 @@ use tonic::transport::Channel;
 
 use crate::coordinator::{Coordinator, data_directory, run, stdout};
 use crate::participant::Store;
-use crate::requests::{committed, keyed, unkeyed};
+use crate::requests::{committed, keyed, now_ms, unkeyed};
 use crate::until;
 
 async fn execute(client: &mut TransactionsClient<Channel>, key: &str) -> String {
@@ -155,6 +155,41 @@ async fn branches_are_shown_after_a_checkpoint_and_a_start() {
         coordinator.terminate();
         assert_eq!(coordinator.ended().await.0, Some(0));
     }
+}
+
+/// What a checkpoint no longer holds, the index must not hold either.
+#[tokio::test]
+async fn a_key_that_has_expired_finds_nothing_after_a_checkpoint_and_a_start() {
+    let (_temporary, data) = data_directory();
+    let often = [("HANDFAST_LOG__CHECKPOINT_BYTES", "1")];
+    let store = Store::new("orders-db", 1);
+    let coordinator = Coordinator::start_with(&data, &often);
+    store.serve(&coordinator.address).await;
+    let mut client = coordinator.client().await;
+    let mut request = keyed("order-1", &["orders-db"]);
+    request.key.as_mut().unwrap().expires_at_ms = now_ms() + 1500;
+    committed(client.execute(request).await);
+    until("the key to expire", || {
+        let mut client = client.clone();
+        async move { by_key(&mut client, "order-1").await.is_none().then_some(()) }
+    })
+    .await;
+    execute(&mut client, "order-2").await;
+    until("a checkpoint without the key", || {
+        let dump = stdout(&run(&["log", "dump", "--data-dir", data.to_str().unwrap()]));
+        let mut checkpoint = dump
+            .lines()
+            .filter(|line| line.trim_start().starts_with("checkpoint"));
+        let gone = checkpoint.all(|line| !line.contains("order-1"));
+        async move { gone.then_some(()) }
+    })
+    .await;
+    coordinator.terminate();
+    assert_eq!(coordinator.ended().await.0, Some(0));
+    let coordinator = Coordinator::start_with(&data, &often);
+    let mut client = coordinator.client().await;
+    assert_eq!(by_key(&mut client, "order-1").await, None);
+    assert!(by_key(&mut client, "order-2").await.is_some());
 }
 
 /// The index and the history forget by count, and count what has no key too; a key is held for its time.
