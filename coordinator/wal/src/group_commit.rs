@@ -95,7 +95,7 @@ impl<D: Disk> GroupCommit<D> {
             log_id: log.log_id,
             options: log.options.clone(),
             latch: log.latch.clone(),
-            record_limit: log.options.record_limit(),
+            record_limit: record_limit(&log),
             segment: log.place.segment,
             accepted: durable,
             written: durable,
@@ -335,6 +335,7 @@ impl<D: Disk> GroupCommit<D> {
         buffer.clear();
         self.idle_buffer = buffer;
         (self.counters, self.segment) = (log.counters, log.place.segment);
+        self.record_limit = record_limit(&log);
         let durable = log.durable();
         self.writer = Writer::Idle(log);
         if let Err(error) = result {
@@ -395,6 +396,16 @@ impl<D: Disk> GroupCommit<D> {
             self.durable <= self.written && self.written <= self.accepted,
             "{self:?}"
         );
+    }
+}
+
+/// An open segment that was made with other options may be too small for what the next one takes, and while it is empty there is no
+/// next one.
+fn record_limit<D: Disk>(log: &Log<D>) -> usize {
+    let new = log.options.record_limit();
+    match log.place.is_empty() {
+        true => new.min(log.options.record_limit_of(log.place.segment_bytes)),
+        false => new,
     }
 }
 

@@ -53,10 +53,15 @@ impl Options {
         Ok(())
     }
 
-    /// The largest record that fits an empty segment, a frame and the buffer.
+    /// The largest record that fits a new segment, a frame and the buffer.
     pub(crate) fn record_limit(&self) -> usize {
+        self.record_limit_of(self.segment_bytes)
+    }
+
+    /// The same of an empty segment of this size, which may be one that was made with other options.
+    pub(crate) fn record_limit_of(&self, segment_bytes: u64) -> usize {
         let payload_at = SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES;
-        let room = self.segment_bytes - payload_at - FRAME_HEADER_BYTES;
+        let room = segment_bytes - payload_at - FRAME_HEADER_BYTES;
         let fits_segment = frame::raw_bytes_that_fit(payload_at, room);
         let with_length = fits_segment.min(self.buffer_bytes).min(MAX_FRAME_RECORD_BYTES);
         with_length - frame::RECORD_LENGTH_BYTES

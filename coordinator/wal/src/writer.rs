@@ -46,6 +46,13 @@ pub(crate) struct Place {
     pub last: Lsn,
 }
 
+impl Place {
+    /// Whether the segment holds no frame yet.
+    pub fn is_empty(&self) -> bool {
+        self.offset == SEGMENT_HEADER_BYTES
+    }
+}
+
 impl<D: Disk> Log<D> {
     pub(crate) fn new(
         disk: D,
@@ -89,10 +96,9 @@ impl<D: Disk> Log<D> {
         while !rest.is_empty() {
             let (bytes, records) = frame::whole_records_within(rest, self.records_limit());
             if records == 0 {
-                assert!(
-                    self.place.offset > SEGMENT_HEADER_BYTES,
-                    "append lets no record in that is larger than a segment"
-                );
+                if self.place.is_empty() {
+                    return Err(self.too_large(rest));
+                }
                 self.rotate().await?;
                 continue;
             }
@@ -101,6 +107,15 @@ impl<D: Disk> Log<D> {
             rest = later;
         }
         Ok(())
+    }
+
+    /// The next segment would begin with the same record and have the same name. `append` lets no such record in.
+    fn too_large(&self, raw: &[u8]) -> WalError {
+        let first = frame::Records::new(raw).find_map(std::result::Result::ok);
+        WalError::RecordTooLarge {
+            bytes: first.map_or(raw.len(), <[u8]>::len),
+            limit: self.options.record_limit_of(self.place.segment_bytes),
+        }
     }
 
     /// How many bytes of records the next frame can hold, with room for the seal left behind it.
@@ -203,3 +218,6 @@ impl<D: Disk> fmt::Debug for Log<D> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::task::Poll;
 
-use handfast_wal::{GroupCommit, Lsn, WalError};
+use handfast_wal::{Entry, GroupCommit, Log, Lsn, Options, WalError, visit};
 
 use crate::mem_disk::MemDisk;
 use crate::support::{append_next, block_on, create, poll_once, record, reopen, small};
@@ -147,6 +147,39 @@ fn a_record_that_never_fits_is_refused_and_the_largest_one_is_taken() {
     }
     drop(log);
     assert_eq!(reopen(&disk).1.records.len(), 3);
+}
+
+/// The open segment was made with smaller ones in mind, and holds nothing: no next one can take its place.
+#[test]
+fn a_record_that_does_not_fit_an_empty_segment_of_an_earlier_size_is_refused_until_it_is_in_use() {
+    let disk = MemDisk::new();
+    drop(create(&disk));
+    let larger = Options {
+        segment_bytes: 65536,
+        buffer_bytes: 32768,
+    };
+    let opened = block_on(Log::open(disk.clone(), larger, |_| {})).unwrap();
+    let mut log = GroupCommit::new(opened.log);
+    let large = vec![1; 10_000];
+    let refused = log.append(&large).unwrap_err();
+    assert!(
+        matches!(refused, WalError::RecordTooLarge { limit, .. } if limit == log.record_limit()),
+        "{refused}"
+    );
+    let fits = log.record_limit();
+    log.append(&vec![2; fits]).unwrap();
+    block_on(log.flush()).unwrap();
+    log.append(&large).unwrap();
+    block_on(log.flush()).unwrap();
+    drop(log);
+    let mut lengths = Vec::new();
+    let read = |entry: Entry<'_>| {
+        if let Entry::Record { record, .. } = entry {
+            lengths.push(record.len());
+        }
+    };
+    assert!(block_on(visit(&disk, read)).unwrap().is_sound());
+    assert_eq!(lengths, [fits, large.len()]);
 }
 
 #[test]
