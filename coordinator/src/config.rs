@@ -42,8 +42,6 @@ pub struct Server {
     pub hello_timeout_ms: u64,
     /// How often participants are asked to scan their stores.
     pub scan_period_ms: u64,
-    /// The most prepares that a participant is told to expect under way on a session.
-    pub session_window: u32,
     /// The longest frame or request that is taken.
     pub frame_bytes: usize,
     /// Inputs that wait for the driver; further calls are answered BUSY, sessions wait.
@@ -75,7 +73,6 @@ impl Default for Server {
             heartbeat_ms: 3000,
             hello_timeout_ms: 10_000,
             scan_period_ms: 10_000,
-            session_window: 65_536,
             frame_bytes: 16 << 20,
             inbox_inputs: 16_384,
             inbox_bytes: 256 << 20,

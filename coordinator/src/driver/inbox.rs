@@ -191,23 +191,39 @@ pub struct ServiceStatus {
 #[derive(Clone, Debug)]
 pub struct DriverHandle {
     inputs: mpsc::Sender<Input>,
+    aside: mpsc::Sender<Input>,
     rooms: Arc<Semaphore>,
     rooms_limit: u32,
     numbers: Arc<AtomicU64>,
 }
 
 /// The driver's end.
-pub type Inbox = mpsc::Receiver<Input>;
+#[derive(Debug)]
+pub struct Inbox {
+    /// What makes work for the log; not taken in while the log has no room.
+    pub inputs: mpsc::Receiver<Input>,
+    /// What makes none: questions, and that the process is asked to end.
+    pub aside: mpsc::Receiver<Input>,
+}
+
+/// Questions that wait for the driver at a time; more are answered `BUSY`.
+const QUESTIONS: usize = 1024;
 
 /// Makes the inbox.
 pub fn inbox(settings: &Server) -> (DriverHandle, Inbox) {
-    let (inputs, inbox) = mpsc::channel(settings.inbox_inputs);
+    let (inputs, taken) = mpsc::channel(settings.inbox_inputs);
+    let (aside, taken_aside) = mpsc::channel(QUESTIONS);
     let rooms_limit = rooms_of(settings.inbox_bytes);
     let handle = DriverHandle {
         inputs,
+        aside,
         rooms: Arc::new(Semaphore::new(rooms_limit as usize)),
         rooms_limit,
         numbers: Arc::new(AtomicU64::new(1)),
+    };
+    let inbox = Inbox {
+        inputs: taken,
+        aside: taken_aside,
     };
     (handle, inbox)
 }
@@ -222,25 +238,26 @@ impl DriverHandle {
             .try_acquire_many_owned(rooms)
             .map_err(|_| busy())?;
         let (answer, answered) = oneshot::channel();
-        self.try_put(Input::Call {
+        let call = Input::Call {
             request,
             answer,
             room,
-        })?;
+        };
+        try_put(&self.inputs, call)?;
         answered.await.unwrap_or_else(|_| Err(stopped()))
     }
 
     /// Listens to a transaction.
     pub fn watch(&self, transaction: TransactionId) -> Result<watch::Receiver<Watching>, Failure> {
         let (views, watched) = watch::channel(None);
-        self.try_put(Input::Watch { transaction, views })?;
+        try_put(&self.inputs, Input::Watch { transaction, views })?;
         Ok(watched)
     }
 
     /// Puts a question.
     pub async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, Failure> {
         let (answer, answered) = oneshot::channel();
-        self.try_put(Input::Question(question(answer)))?;
+        try_put(&self.aside, Input::Question(question(answer)))?;
         answered.await.map_err(|_| stopped())
     }
 
@@ -252,6 +269,11 @@ impl DriverHandle {
     /// A number for a new stream of a client.
     pub fn stream_id(&self) -> StreamId {
         StreamId(self.number())
+    }
+
+    /// Asks the driver to end: no new transactions, and what is decided is delivered.
+    pub async fn drain(&self) -> Result<(), Failure> {
+        self.aside.send(Input::Drain).await.map_err(|_| stopped())
     }
 
     /// Puts a session's or a stream's input, and waits while the inbox is full.
@@ -269,16 +291,16 @@ impl DriverHandle {
             .map_err(|_| stopped())
     }
 
-    fn try_put(&self, input: Input) -> Result<(), Failure> {
-        self.inputs.try_send(input).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => busy(),
-            mpsc::error::TrySendError::Closed(_) => stopped(),
-        })
-    }
-
     fn number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
+}
+
+fn try_put(to: &mpsc::Sender<Input>, input: Input) -> Result<(), Failure> {
+    to.try_send(input).map_err(|error| match error {
+        mpsc::error::TrySendError::Full(_) => busy(),
+        mpsc::error::TrySendError::Closed(_) => stopped(),
+    })
 }
 
 fn rooms_of(bytes: usize) -> u32 {

@@ -126,7 +126,11 @@ impl<D: Disk, I: Index> Driver<D, I> {
             () = self.streams.writable() => Ok(Wake::Other),
             written = self.checkpoints.done() => written.map(Wake::Checkpoint),
             () = self.alarm.until(timeout) => Ok(Wake::Other),
-            count = self.inbox.recv_many(&mut self.gathered, INPUTS_PER_TURN), if has_room => Ok(Wake::Inputs(count)),
+            Some(input) = self.inbox.aside.recv() => {
+                self.gathered.push(input);
+                Ok(Wake::Other)
+            }
+            count = self.inbox.inputs.recv_many(&mut self.gathered, INPUTS_PER_TURN), if has_room => Ok(Wake::Inputs(count)),
         }
     }
 
@@ -149,7 +153,9 @@ impl<D: Disk, I: Index> Driver<D, I> {
 
     fn take_inputs(&mut self) -> Result<(), Error> {
         while self.journal.has_room() && self.gathered.len() < INPUTS_PER_TURN {
-            let Ok(input) = self.inbox.try_recv() else { break };
+            let Ok(input) = self.inbox.inputs.try_recv() else {
+                break;
+            };
             self.gathered.push(input);
         }
         let mut gathered = std::mem::take(&mut self.gathered);

@@ -125,7 +125,7 @@ fn outbox_settings(settings: &Settings) -> OutboxSettings {
             frame_bytes: server.frame_bytes as u64,
             heartbeat_ms: server.heartbeat_ms,
             scan_period_ms: server.scan_period_ms,
-            window: server.session_window,
+            window: u32::try_from(settings.limits.unfinished_branches_per_resource).unwrap_or(u32::MAX),
         },
         backlog: server.session_backlog,
         heartbeat_ms: server.heartbeat_ms,

@@ -67,6 +67,10 @@ impl Cluster {
     }
 
     async fn dial_as(&self, resource: &str, one_phase: bool) -> Session {
+        self.greet(resource, one_phase).await.0
+    }
+
+    async fn greet(&self, resource: &str, one_phase: bool) -> (Session, v1::Welcome) {
         let session = self.handle.session_id();
         let (frames, received) = mpsc::channel(super::FRAMES_IN_FLIGHT);
         let (released, release) = oneshot::channel();
@@ -93,8 +97,8 @@ impl Cluster {
             received,
             _release: release,
         };
-        assert!(session.frame().await.welcome.is_some());
-        session
+        let welcome = session.frame().await.welcome.unwrap();
+        (session, welcome)
     }
 
     fn execute(&self, resources: &[&str]) -> JoinHandle<Answer> {
@@ -425,4 +429,26 @@ async fn a_coordinator_that_never_runs_for_long_writes_checkpoints_all_the_same(
         }
     };
     soon(written).await;
+}
+
+/// What a participant is told to expect is what the core keeps to.
+#[tokio::test]
+async fn the_window_that_is_told_is_the_bound_that_is_kept() {
+    let mut settings = settings();
+    settings.limits.unfinished_branches_per_resource = 3;
+    let cluster = Cluster::new(&settings).await;
+    let (mut session, welcome) = cluster.greet("orders-db", false).await;
+    assert_eq!(welcome.limits.unwrap().window, 3);
+    let executing: Vec<_> = (0..5).map(|_| cluster.execute(&["orders-db"])).collect();
+    let mut under_way = 0;
+    while under_way < 3 {
+        under_way += session.prepares().await.len();
+    }
+    assert_eq!(under_way, 3);
+    for refusal in executing.into_iter().skip(3) {
+        assert_eq!(
+            soon(refusal).await.unwrap().unwrap_err().reason,
+            Reason::ResourceBacklog
+        );
+    }
 }

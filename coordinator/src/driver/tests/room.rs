@@ -1,5 +1,6 @@
 //! A disk that is full: new work is refused, and whatever can be given back is.
 
+use handfast_core::view::StateView;
 use handfast_proto::status::Reason;
 
 use super::*;
@@ -139,4 +140,35 @@ async fn a_reserve_that_finds_no_room_is_tried_more_and_more_rarely() {
     let tries = cluster.disk.found_full("spare") - before;
     // After half a second and after one and a half, and what was under way.
     assert!((1..=3).contains(&tries), "{tries} in {turns} turns");
+}
+
+/// A sync that stalls under load fills the buffer of the log. Nothing more is taken in that would make records; but questions
+/// are answered, and the process can be asked to end.
+#[tokio::test]
+async fn a_log_without_room_keeps_nobody_from_asking_or_from_ending_the_process() {
+    let mut settings = settings();
+    settings.log.buffer_bytes = 512;
+    let cluster = Cluster::new(&settings).await;
+    let mut session = cluster.dial("orders-db").await;
+    let executing: Vec<_> = (0..100).map(|_| cluster.execute(&["orders-db"])).collect();
+    let mut transactions = Vec::new();
+    while transactions.len() < executing.len() {
+        transactions.extend(session.prepares().await);
+    }
+    cluster.disk.stall();
+    session.vote(&transactions).await;
+    soon(cluster.disk.stalled()).await;
+    let later = cluster.execute(&["orders-db"]);
+    assert_eq!(cluster.state(transactions[99]).await, StateView::Preparing);
+    soon(cluster.handle.drain()).await.unwrap();
+    let status = soon(cluster.handle.ask(Question::Status)).await.unwrap();
+    assert!(status.core.draining, "the request to end was heard");
+    assert!(!later.is_finished(), "what makes records waits");
+    cluster.disk.resume();
+    for executed in executing {
+        assert!(is_commit(&soon(executed).await.unwrap()));
+        while session.received.try_recv().is_ok() {}
+    }
+    let refused = soon(later).await.unwrap().unwrap_err();
+    assert_eq!(refused.reason, Reason::Draining);
 }
