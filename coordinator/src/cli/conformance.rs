@@ -10,7 +10,16 @@ use super::output::{Output, print, print_json};
 use crate::error::{Error, Kind};
 use crate::runtime::Termination;
 
-const AFTER_HELP: &str = "Exit codes:
+/// The place of the number, for texts that clap prints: it would make a line break of the plain letters. The style in between changes
+/// nothing, and is left out where no styles are printed.
+macro_rules! place {
+    () => {
+        "{\u{1b}[0mn}"
+    };
+}
+
+const AFTER_HELP: &str = concat!(
+    "Exit codes:
   0   everything that was tried is right
   1   something is wrong, or the participant could not be tried; the report or the message says what
   2   the command line makes no sense
@@ -21,7 +30,10 @@ you can throw away.
 
 Example:
   handfast conformance --resource seats --exec 'seats --coordinator {coordinator} serve --data-dir /tmp/seats' \\
-    --operation '{n} ada' --refused '0 bob'";
+    --operation '",
+    place!(),
+    " ada' --refused '0 bob'"
+);
 
 /// Prove that a participant keeps its promises, in whatever language it is written.
 ///
@@ -36,9 +48,10 @@ pub struct Conformance {
     /// The name under which it takes part
     #[arg(long, value_name = "NAME", required_unless_present = "list")]
     resource: Option<String>,
-    /// An operation that succeeds, leaves one effect if committed and none otherwise; {n} in it becomes a new number each
-    /// time. May be given again
-    #[arg(long = "operation", value_name = "FILE|TEXT")]
+    #[arg(long = "operation", value_name = "FILE|TEXT", help = concat!(
+        "An operation that succeeds, leaves one effect if committed and none otherwise; ", place!(), " in it becomes a new number each \
+         time. May be given again"
+    ))]
     operations: Vec<String>,
     /// An operation that is always refused
     #[arg(long, value_name = "FILE|TEXT")]
@@ -46,8 +59,9 @@ pub struct Conformance {
     /// An operation that changes nothing
     #[arg(long, value_name = "FILE|TEXT")]
     read_only: Vec<String>,
-    /// What {n} becomes first; raise it to try again upon the same store
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, help = concat!(
+        "What ", place!(), " becomes first; raise it to try again upon the same store"
+    ))]
     first_number: u64,
     /// Prints one line for each operation that was applied; run by sh while the participant is dead
     #[arg(long, value_name = "COMMAND", conflicts_with = "effects_file")]

@@ -65,3 +65,22 @@ fn the_cases_can_be_listed() {
         stdout(&output)
     );
 }
+
+/// clap would make a line break of the place of the number.
+#[test]
+fn the_help_shows_the_place_of_the_number() {
+    for help in ["--help", "-h"] {
+        let text = stdout(&run(&["conformance", help]));
+        for words in [
+            "--operation '{n} ada' --refused '0 bob'",
+            "{n} in it becomes a new number",
+            "What {n} becomes first",
+        ] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+    }
+    let completions = stdout(&run(&["completions", "fish"]));
+    assert!(completions.contains("What {n} becomes first"), "{completions}");
+    assert!(!completions.contains('\u{1b}'));
+}
