@@ -3,6 +3,7 @@
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
+use super::output::print;
 use crate::error::Error;
 
 /// Print completions for a shell.
@@ -14,12 +15,9 @@ pub struct Completions {
 
 impl Completions {
     pub fn run(self) -> Result<(), Error> {
-        clap_complete::generate(
-            self.shell,
-            &mut super::Cli::command(),
-            "handfast",
-            &mut std::io::stdout(),
-        );
-        Ok(())
+        // In memory first: it panics where it cannot write.
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut super::Cli::command(), "handfast", &mut script);
+        print(String::from_utf8_lossy(&script).trim_end())
     }
 }

@@ -6,6 +6,7 @@ use clap::Args;
 use handfast_ids::LogId;
 use handfast_wal::RealDisk;
 
+use super::output::print;
 use super::{directory_error, log_directory};
 use crate::config::{Flags, Settings};
 use crate::driver;
@@ -26,8 +27,7 @@ impl Init {
     pub async fn run(self) -> Result<(), Error> {
         let settings = Settings::load(self.config.as_deref(), &Flags::default())?;
         let (log, _) = create(&self.data_dir, &settings).await?;
-        println!("made log {log} in {}", self.data_dir.display());
-        Ok(())
+        print(&format!("made log {log} in {}", self.data_dir.display()))
     }
 }
 

@@ -24,6 +24,7 @@ pub fn print(text: &str) -> Result<(), Error> {
     match stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.write_all(b"\n"))
+        .and_then(|()| stdout.flush())
     {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::new(
             Kind::Internal,

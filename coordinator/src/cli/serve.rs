@@ -8,6 +8,7 @@ use clap::Args;
 use handfast_wal::RealDisk;
 use tracing_subscriber::EnvFilter;
 
+use super::output::print;
 use super::slow_disk::SlowDisk;
 use super::{directory_error, index_directory, init, log_directory};
 use crate::config::{Flags, LogFormat, Logging, Settings};
@@ -129,7 +130,10 @@ fn is_there(path: &Path) -> Result<bool, Error> {
 }
 
 fn announce(address: SocketAddr, ready_file: Option<&Path>) {
-    println!("handfast is ready at {address}");
+    // It serves, whoever wanted to know.
+    if let Err(error) = print(&format!("handfast is ready at {address}")) {
+        tracing::error!("{error}");
+    }
     if let Some(path) = ready_file
         && let Err(error) = write_whole(path, &format!("{address}\n"))
     {

@@ -3,7 +3,7 @@
 use handfast_proto::v1;
 use serde_json::Value;
 
-use crate::coordinator::{Coordinator, data_directory, run, stderr, stdout};
+use crate::coordinator::{Coordinator, data_directory, handfast, run, serve_arguments, stderr, stdout};
 use crate::participant::Store;
 use crate::requests::{committed, keyed};
 
@@ -158,4 +158,50 @@ fn help_lists_the_exit_codes_and_completions_are_made() {
     );
     let completions = stdout(&run(&["completions", "bash"]));
     assert!(completions.contains("_handfast"), "{completions}");
+}
+
+/// A standard output that nobody reads any more.
+fn unread() -> std::io::PipeWriter {
+    let (_, writer) = std::io::pipe().unwrap();
+    writer
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_error() {
+    let (_temporary, data) = data_directory();
+    let data = data.to_str().unwrap();
+    for arguments in [
+        &["init", "--data-dir", data][..],
+        &["completions", "bash"],
+        &["log", "verify", "--data-dir", data],
+        &["--help"],
+    ] {
+        let output = handfast(arguments).stdout(unread()).output().unwrap();
+        let words = stderr(&output);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {words}");
+        assert_eq!(words, "", "{arguments:?}");
+    }
+}
+
+/// Whoever started it reads no more, and it has taken the epoch.
+#[tokio::test]
+async fn a_coordinator_serves_although_nobody_reads_that_it_is_ready() {
+    let (temporary, data) = data_directory();
+    let ready = temporary.path().join("ready");
+    let mut command = handfast(&serve_arguments(&data));
+    command.args(["--ready-file", ready.to_str().unwrap()]);
+    let coordinator = Coordinator::run_unread(command, unread());
+    let address = crate::until("the ready file", || {
+        let address = std::fs::read_to_string(&ready).ok();
+        async move { address }
+    })
+    .await;
+    let mut client =
+        v1::transactions_client::TransactionsClient::connect(format!("http://{}", address.trim()))
+            .await
+            .unwrap();
+    client.list(v1::ListRequest::default()).await.unwrap();
+    coordinator.terminate();
+    let (code, words) = coordinator.ended().await;
+    assert_eq!(code, Some(0), "{words}");
 }

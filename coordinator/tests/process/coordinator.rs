@@ -19,7 +19,7 @@ pub struct Coordinator {
     child: Child,
     /// Where it listens.
     pub address: String,
-    _stdout: BufReader<ChildStdout>,
+    _stdout: Option<BufReader<ChildStdout>>,
 }
 
 /// The binary with these arguments, in an environment of its own.
@@ -101,24 +101,23 @@ impl Coordinator {
         Coordinator {
             child,
             address,
-            _stdout: stdout,
+            _stdout: Some(stdout),
+        }
+    }
+
+    /// The same of a command whose standard output goes elsewhere; it does not wait, and does not know where it listens.
+    pub fn run_unread(mut command: Command, stdout: impl Into<Stdio>) -> Coordinator {
+        let child = command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+        Coordinator {
+            child,
+            address: String::new(),
+            _stdout: None,
         }
     }
 
     /// Waits for the end of a command that must not get as far as to serve.
-    pub async fn refused(mut command: Command) -> (Option<i32>, String) {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let refused = Coordinator {
-            child,
-            address: String::new(),
-            _stdout: stdout,
-        };
-        refused.ended().await
+    pub async fn refused(command: Command) -> (Option<i32>, String) {
+        Coordinator::run_unread(command, Stdio::null()).ended().await
     }
 
     /// Asks it to end.

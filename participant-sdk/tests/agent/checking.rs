@@ -102,6 +102,16 @@ fn what_is_broken_is_told_with_what_to_do_and_fails() {
 }
 
 #[test]
+fn a_reader_that_has_gone_is_no_error() {
+    let file = AgentFile::new(NOBODY).with_ledger("left");
+    let output = file.check_unread();
+    let words = said(&output);
+    // The coordinator is not there; that is all that is wrong.
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(!words.contains("panicked"), "{words}");
+}
+
+#[test]
 fn a_file_that_makes_no_sense_is_refused_before_anything_starts() {
     for (command, kind, keys, words) in [
         (

@@ -16,9 +16,11 @@ mod run;
 mod secret;
 mod start;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
@@ -132,11 +134,22 @@ fn run(file: &File) -> anyhow::Result<ExitCode> {
 fn check(file: &File, output: check::Format) -> anyhow::Result<ExitCode> {
     let file = file.read()?;
     let checked = one_thread()?.block_on(check::check(&file));
-    print!("{}", check::render(&checked, output));
+    print(&check::render(&checked, output))?;
     Ok(match checked.iter().any(check::Checked::is_broken) {
         true => ExitCode::FAILURE,
         false => ExitCode::SUCCESS,
     })
+}
+
+/// Prints to standard output. A reader that has gone away is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("the output cannot be written")
+        }
+        _ => Ok(()),
+    }
 }
 
 fn single<K: Kind + Args>(single: Single<K>) -> anyhow::Result<ExitCode> {
