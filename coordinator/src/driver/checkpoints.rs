@@ -18,7 +18,7 @@ use crate::failpoint::{self, Point};
 
 /// How long a checkpoint that found no room, or gave none, waits for the next one.
 const RETRY_FIRST_MS: u64 = 1000;
-const RETRY_LONGEST_MS: u64 = 60_000;
+const RETRY_LONGEST_MS: u64 = 8000;
 
 type Work = Pin<Box<dyn Future<Output = Result<(Lsn, Truncated)>> + Send>>;
 

@@ -24,7 +24,7 @@ pub struct Journal<D: Disk> {
 
 /// How long a reserve that found no room waits for the next try. Each may fill the disk for a moment, and others write there too.
 const RESERVE_FIRST_MS: u64 = 500;
-const RESERVE_LONGEST_MS: u64 = 30_000;
+const RESERVE_LONGEST_MS: u64 = 1000;
 
 struct Overflow {
     bytes: Vec<u8>,
