@@ -204,8 +204,11 @@ impl ResourceError {
 /// returned future must leave the store in a state that the same call, made again, completes.
 ///
 /// Futures are dropped when a session is lost; that of `prepare` also when its branch is aborted or its time is over, and
-/// `finish(branch, Abort)` may follow at once. Shared by several participants of one process (one a coordinator), a lost
-/// session of one makes `open` roll back the open work of all, which is safe: none of it was voted for.
+/// `finish(branch, Abort)` may follow at once.
+///
+/// Shared by several participants of one process (one a coordinator), a lost session of one makes `open` roll back the open
+/// work of all, and the other coordinators do not hear of it. So a resource that takes part interactively must remember which
+/// branches have lost work: they are refused at their prepare, and never begun anew, where they would count from nothing.
 pub trait Resource: Send + Sync + 'static {
     /// Reaches the store, checks its preconditions, and says which store it is. Called before each Hello. Work of older
     /// sessions of this process is cancelled here, or can from here on only end in rollback.

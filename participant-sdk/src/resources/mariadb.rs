@@ -59,6 +59,7 @@ pub use options::{Isolation, MAX_QUERY_ROWS, MariadbOptions};
 pub use promise::StatementError;
 
 use super::Finding;
+use super::sql::lost_work::LostWork;
 use super::sql::running::Running;
 use crate::resource::{
     BranchKey, Completion, Decision, Refusal, Resource, ResourceError, ScanLine, SeenLog, StoreIdentity,
@@ -76,6 +77,7 @@ pub struct MariadbResource(Arc<Inner>);
 struct Inner {
     options: Arc<MariadbOptions>,
     running: Arc<Running<ConnectionId>>,
+    lost: Arc<LostWork>,
     opening: tokio::sync::Mutex<()>,
     current: RwLock<Option<Arc<Session>>>,
     /// Milliseconds, as the last scan found.
@@ -88,6 +90,7 @@ impl MariadbResource {
         MariadbResource(Arc::new(Inner {
             options: Arc::new(options),
             running: Arc::default(),
+            lost: Arc::default(),
             opening: tokio::sync::Mutex::default(),
             current: RwLock::default(),
             oldest_prepared: AtomicU64::new(0),
@@ -268,7 +271,12 @@ impl Resource for MariadbResource {
     async fn open(&self) -> Result<StoreIdentity, ResourceError> {
         let _one_at_a_time = self.0.opening.lock().await;
         self.replace_session(None);
-        let (session, identity) = Session::open(self.0.options.clone(), self.0.running.clone()).await?;
+        let (session, identity) = Session::open(
+            self.0.options.clone(),
+            self.0.running.clone(),
+            self.0.lost.clone(),
+        )
+        .await?;
         self.replace_session(Some(session));
         Ok(identity)
     }

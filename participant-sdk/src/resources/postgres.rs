@@ -18,8 +18,8 @@
 //!   writes, it is refused, but `pg_notify` in a branch that writes nothing is lost without a word.
 //! - What a branch sets in its session is undone before the connection serves another branch. A session-level advisory lock
 //!   is held until then; use `pg_advisory_xact_lock`.
-//! - Several coordinators over one database need one `PostgresResource` each, with instance ids of their own: opening one ends
-//!   the work of its own older sessions, and nobody else's.
+//! - Several coordinators over one database are best served by one `PostgresResource` each, with instance ids of their own: opening
+//!   one ends the work of its own older sessions, and nobody else's. Shared, it ends the open work of all, which then aborts.
 //! - With a synchronous standby, a vote whose connection was lost is looked up on the primary alone.
 //!
 //! What must never live here: decisions. A prepared branch is finished only as the coordinator says, or after its vote was
@@ -60,6 +60,7 @@ pub use options::{MAX_QUERY_ROWS, PostgresOptions};
 /// The driver, whose rows and settings appear in this interface.
 pub use tokio_postgres;
 
+use super::sql::lost_work::LostWork;
 use super::sql::running::Running;
 use crate::resource::{
     BranchKey, Completion, Decision, Refusal, Resource, ResourceError, ScanLine, SeenLog, StoreIdentity,
@@ -77,6 +78,7 @@ pub struct PostgresResource(Arc<Inner>);
 struct Inner {
     options: Arc<PostgresOptions>,
     running: Arc<Running<Backend>>,
+    lost: Arc<LostWork>,
     sessions: AtomicU64,
     opening: tokio::sync::Mutex<()>,
     current: RwLock<Option<Arc<Session>>>,
@@ -90,6 +92,7 @@ impl PostgresResource {
         PostgresResource(Arc::new(Inner {
             options: Arc::new(options),
             running: Arc::default(),
+            lost: Arc::default(),
             sessions: AtomicU64::new(0),
             opening: tokio::sync::Mutex::default(),
             current: RwLock::default(),
@@ -141,8 +144,13 @@ impl Resource for PostgresResource {
         let _one_at_a_time = self.0.opening.lock().await;
         self.replace_session(None);
         let number = self.0.sessions.fetch_add(1, Relaxed);
-        let (session, identity) =
-            Session::open(self.0.options.clone(), self.0.running.clone(), number).await?;
+        let (session, identity) = Session::open(
+            self.0.options.clone(),
+            self.0.running.clone(),
+            self.0.lost.clone(),
+            number,
+        )
+        .await?;
         self.replace_session(Some(session));
         Ok(identity)
     }

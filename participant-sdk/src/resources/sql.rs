@@ -3,6 +3,7 @@
 //!
 //! What must never live here: a driver, or anything that only one of them does.
 
+pub(super) mod lost_work;
 pub(super) mod open_branches;
 pub(super) mod operation;
 pub(super) mod parameter;

@@ -21,6 +21,11 @@ async fn spend(resource: &MariadbResource, branch: BranchKey) {
     work.receipt();
 }
 
+/// Nothing can join the branch any more, and it is told why.
+async fn is_lost(resource: &MariadbResource, branch: BranchKey) -> bool {
+    matches!(resource.join(branch).await, Err(BranchError::Unavailable(error)) if error.message.contains("was rolled back"))
+}
+
 #[tokio::test]
 async fn an_interactive_branch_reads_writes_and_commits() {
     let bank = Bank::new();
@@ -80,9 +85,65 @@ async fn a_count_that_differs_rolls_back() {
         );
         assert_eq!(
             refused(finish_work(&resource, branch, 1).await).reason,
-            "UNKNOWN_BRANCH"
+            "WORK_ROLLED_BACK"
         );
+        assert!(is_lost(&resource, branch).await);
     }
+    assert_eq!(bank.balance("alice"), 100);
+}
+
+/// Whoever began such a branch anew would hand in a receipt for one operation, which is what the application expects of it, and
+/// the first one would be missing.
+#[tokio::test]
+async fn a_branch_that_lost_work_is_not_begun_anew_under_its_name() {
+    let bank = Bank::new();
+    let resource = bank.open().await;
+    let (dropped, of_older_session) = (branch(), branch());
+    spend(&resource, dropped).await;
+    drop(resource.join(dropped).await.unwrap());
+    assert!(is_lost(&resource, dropped).await);
+    spend(&resource, of_older_session).await;
+    // As another coordinator's participant does that shares the resource and has lost its session.
+    resource.open().await.unwrap();
+    assert!(is_lost(&resource, of_older_session).await);
+    for branch in [dropped, of_older_session] {
+        let refusal = refused(finish_work(&resource, branch, 1).await);
+        assert_eq!(
+            (refusal.reason.as_str(), refusal.retryable),
+            ("WORK_ROLLED_BACK", true)
+        );
+        let aborted = resource.finish(branch, Decision::Abort).await.unwrap();
+        assert_eq!(aborted, Completion::Done);
+        assert!(resource.join(branch).await.is_err(), "it is fenced");
+    }
+    assert_eq!(bank.balance("alice"), 100);
+}
+
+#[tokio::test]
+async fn a_branch_whose_backend_was_ended_is_not_begun_anew() {
+    let bank = Bank::new();
+    let resource = bank.open().await;
+    let branch = branch();
+    let mut work = resource.join(branch).await.unwrap();
+    let rows = work.query("SELECT CONNECTION_ID()", &[]).await.unwrap();
+    let backend: u64 = rows[0].get(0).unwrap();
+    work.execute(SPEND, &[10.into()]).await.unwrap();
+    work.receipt();
+    bank.sql(&format!("KILL CONNECTION {}", backend));
+    let refused_for_good = async {
+        // Until the loss shows, the branch can be joined, and nothing can be done in it.
+        while let Ok(mut work) = resource.join(branch).await {
+            assert!(work.execute(SPEND, &[10.into()]).await.is_err());
+            work.receipt();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(LIMIT, refused_for_good).await.unwrap();
+    assert!(is_lost(&resource, branch).await);
+    assert_eq!(
+        refused(finish_work(&resource, branch, 1).await).reason,
+        "WORK_ROLLED_BACK"
+    );
     assert_eq!(bank.balance("alice"), 100);
 }
 
@@ -100,11 +161,12 @@ async fn a_branch_is_lost_with_its_handle_its_session_and_its_process() {
     assert!(still_held.execute(SPEND, &[10.into()]).await.is_err());
     still_held.receipt();
     spend(&bank.open().await, of_other).await;
-    for branch in [dropped, of_older_session, of_other] {
-        assert_eq!(
-            refused(finish_work(&resource, branch, 1).await).reason,
-            "UNKNOWN_BRANCH"
-        );
+    for (branch, reason) in [
+        (dropped, "WORK_ROLLED_BACK"),
+        (of_older_session, "WORK_ROLLED_BACK"),
+        (of_other, "UNKNOWN_BRANCH"),
+    ] {
+        assert_eq!(refused(finish_work(&resource, branch, 1).await).reason, reason);
     }
     let free = "SELECT balance FROM accounts WHERE id = 'alice' FOR UPDATE NOWAIT";
     super::until(|| bank.server.sql(&bank.database, free).is_ok()).await;
@@ -153,7 +215,7 @@ async fn a_failed_or_broken_off_statement_dooms_the_branch() {
     for (branch, operations) in [(failed, 1), (broken_off, 0), (too_many, 0)] {
         // The driver gives up a connection whose answer nobody waited for, and the branch with it.
         let reason = refused(finish_work(&resource, branch, operations).await).reason;
-        let lost = branch == broken_off && reason == "UNKNOWN_BRANCH";
+        let lost = branch == broken_off && reason == "WORK_ROLLED_BACK";
         assert!(lost || reason == "TRANSACTION_FAILED", "{reason}");
     }
     assert_eq!(bank.balance("alice"), 100);

@@ -8,6 +8,8 @@
 //!                       ▼                          ▼
 //!                  rolled back                rolled back
 //! ```
+//!
+//! What was rolled back is never begun anew under the same branch: the transaction can only abort.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,7 +123,7 @@ impl MariadbBranch {
 impl Drop for MariadbBranch {
     fn drop(&mut self) {
         if self.work.take().is_some() {
-            self.branches.release(self.branch);
+            self.branches.lose(self.branch);
         }
     }
 }

@@ -31,7 +31,13 @@ pub(super) async fn prepare(
     let deadline = Instant::now() + limit;
     match work {
         Work::Operation(bytes) => one_shot(session, branch, bytes, seen, deadline).await,
-        Work::Interactive { operations } => interactive(session, branch, operations, seen, deadline).await,
+        Work::Interactive { operations } => {
+            let vote = interactive(session, branch, operations, seen, deadline).await;
+            if let Vote::Refused(_) = vote {
+                session.open_branches.refused(branch);
+            }
+            vote
+        }
     }
 }
 
@@ -121,7 +127,8 @@ async fn interactive(
                 "the service had not handed in its receipt yet; the branch is rolled back",
             ));
         }
-        Taken::Unknown => return repeated(session, branch, deadline).await,
+        Taken::Lost => return repeated(session, branch, deadline, rolled_back()).await,
+        Taken::Unknown => return repeated(session, branch, deadline, unknown_branch()).await,
     };
     let running = parked.transaction.work();
     let attempt = async {
@@ -136,8 +143,8 @@ async fn interactive(
     bounded(session, branch, &running, deadline, attempt).await
 }
 
-/// No open branch of that name: prepared before, or lost with its session.
-async fn repeated(session: &Session, branch: BranchKey, deadline: Instant) -> Vote {
+/// No open branch of that name: prepared before, or lost.
+async fn repeated(session: &Session, branch: BranchKey, deadline: Instant, absent: Refusal) -> Vote {
     let look = async {
         let _alone = session.running.begin(branch).await;
         let mut lease = session.decisions().await.map_err(|error| no_connection(&error))?;
@@ -149,10 +156,7 @@ async fn repeated(session: &Session, branch: BranchKey, deadline: Instant) -> Vo
     };
     match timeout_at(deadline, look).await {
         Ok(Ok(true)) => PREPARED,
-        Ok(Ok(false)) => Vote::Refused(Refusal::permanent(
-            "UNKNOWN_BRANCH",
-            "this instance holds no open work for the branch; its session was lost, so its work is rolled back",
-        )),
+        Ok(Ok(false)) => Vote::Refused(absent),
         Ok(Err(refusal)) => Vote::Refused(refusal),
         Err(_) => Vote::Refused(too_late()),
     }
@@ -234,6 +238,20 @@ fn until(deadline: Instant) -> Limits {
         statement: left,
         idle: left,
     }
+}
+
+fn unknown_branch() -> Refusal {
+    Refusal::permanent(
+        "UNKNOWN_BRANCH",
+        "this process holds no open work for the branch: it was joined in another one, which has ended, or it has ended itself",
+    )
+}
+
+fn rolled_back() -> Refusal {
+    Refusal::retryable(
+        "WORK_ROLLED_BACK",
+        "the open work of the branch was rolled back, with its handle, its connection or its session; begin anew",
+    )
 }
 
 fn too_late() -> Refusal {

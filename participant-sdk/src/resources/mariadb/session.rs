@@ -17,6 +17,7 @@ use super::server::Flavor;
 use super::{identity, scan, schema, xid};
 use crate::resource::{BranchKey, ResourceError, StoreIdentity};
 use crate::resources::old_markers::OldMarkers;
+use crate::resources::sql::lost_work::LostWork;
 use crate::resources::sql::open_branches::OpenBranches;
 use crate::resources::sql::running::Running;
 
@@ -40,6 +41,7 @@ impl Session {
     pub async fn open(
         options: Arc<MariadbOptions>,
         running: Arc<Running<ConnectionId>>,
+        lost: Arc<LostWork>,
     ) -> Result<(Self, StoreIdentity), ResourceError> {
         let mut conn = connect(&options).await?;
         let opening = async {
@@ -75,7 +77,7 @@ impl Session {
                 pools: Pools::new(&options, server.binlogs_statements(), opened),
                 held: HeldBranches::new(options.prepared_connections),
                 running,
-                open_branches: Arc::default(),
+                open_branches: Arc::new(OpenBranches::new(lost)),
                 old_markers: OldMarkers::default(),
                 options,
             },

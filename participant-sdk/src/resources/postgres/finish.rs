@@ -24,11 +24,13 @@ pub(super) async fn finish(
             Decision::Abort => abort(session, branch).await,
         }
     };
-    timeout(CALL_LIMIT, finishing).await.unwrap_or_else(|_| {
+    let completion = timeout(CALL_LIMIT, finishing).await.unwrap_or_else(|_| {
         Err(ResourceError::transient(format!(
             "{branch} was not finished within {CALL_LIMIT:?}; PostgreSQL does not answer, or waits for a standby"
         )))
-    })
+    })?;
+    session.open_branches.ended(branch);
+    Ok(completion)
 }
 
 async fn commit(session: &Session, branch: BranchKey) -> Result<Completion, ResourceError> {

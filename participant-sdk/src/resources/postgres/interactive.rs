@@ -8,6 +8,8 @@
 //!                       ▼                          ▼
 //!                  rolled back                rolled back
 //! ```
+//!
+//! What was rolled back is never begun anew under the same branch: the transaction can only abort.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,7 +122,7 @@ impl PostgresBranch {
 impl Drop for PostgresBranch {
     fn drop(&mut self) {
         if self.work.take().is_some() {
-            self.branches.release(self.branch);
+            self.branches.lose(self.branch);
         }
     }
 }

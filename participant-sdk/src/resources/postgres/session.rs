@@ -13,6 +13,7 @@ use super::promise::BranchTransaction;
 use super::{backends, identity, preconditions, schema};
 use crate::resource::{ResourceError, StoreIdentity};
 use crate::resources::old_markers::OldMarkers;
+use crate::resources::sql::lost_work::LostWork;
 use crate::resources::sql::open_branches::OpenBranches;
 use crate::resources::sql::running::Running;
 
@@ -34,6 +35,7 @@ impl Session {
     pub async fn open(
         options: Arc<PostgresOptions>,
         running: Arc<Running<Backend>>,
+        lost: Arc<LostWork>,
         number: u64,
     ) -> Result<(Self, StoreIdentity), ResourceError> {
         let process_prefix = format!("{NAME_PREFIX}{:032x}/", options.instance.0);
@@ -58,7 +60,7 @@ impl Session {
         })?;
         let identity = opened.identity();
         let pools = Pools::new(&options, &name, server, opened);
-        let open_branches = Arc::default();
+        let open_branches = Arc::new(OpenBranches::new(lost));
         Ok((
             Session {
                 options,

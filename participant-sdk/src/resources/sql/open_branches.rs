@@ -4,23 +4,26 @@
 //!           reserve                   park                    take
 //!  (none) ───────► in use by a handle ──────► parked ──────► given to its prepare
 //!                       │ │    ▲                │  │
-//!               release │ │    └─── reserve ────┘  │ discard, close, connection lost
-//!                       ▼ │                        ▼
-//!                    (none)                     (none)
-//!                         │ discard                ▲
-//!                         └──────► discarded ──────┘ park, release: the work is dropped, nobody will come for it
+//!                  lose │ │    └─── reserve ────┘  │ close, connection lost
+//!                       ▼ │ discard                ▼
+//!           lost: only the abort is left   lost: only the abort is left
+//!                         │                        ▲
+//!                         └──────► discarded ──────┘ park, lose: the work is dropped, nobody will come for it
 //! ```
+//!
+//! Lost work is remembered beyond the session ([`LostWork`]): its branch is not begun anew, where it would count from nothing.
 //!
 //! The handle counts operations; the application sends the count along with its commit, and the branch votes yes only if
 //! both agree: an operation that one of them does not know of dooms the branch.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use handfast_proto::ids::BranchId;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::lost_work::LostWork;
 use crate::resource::{BranchKey, Refusal, ResourceError};
 
 /// What a service hands back to the application that called it.
@@ -49,6 +52,7 @@ pub(in crate::resources) struct Parked<T> {
 pub(in crate::resources) struct OpenBranches<T> {
     slots: Mutex<Slots<T>>,
     changed: watch::Sender<()>,
+    lost: Arc<LostWork>,
 }
 
 struct Slots<T> {
@@ -69,6 +73,8 @@ pub(in crate::resources) enum Taken<T> {
     Parked(Box<Parked<T>>),
     /// A handle kept it for as long as the prepare could wait.
     InUse,
+    /// It was rolled back.
+    Lost,
     /// Nothing.
     Unknown,
 }
@@ -116,19 +122,19 @@ impl<T> Parked<T> {
     }
 }
 
-impl<T> Default for OpenBranches<T> {
-    fn default() -> Self {
+impl<T: OpenTransaction> OpenBranches<T> {
+    /// Those of a new session; what earlier ones have lost stays lost.
+    pub fn new(lost: Arc<LostWork>) -> Self {
         OpenBranches {
             slots: Mutex::new(Slots {
                 closed: false,
                 by_branch: BTreeMap::new(),
             }),
             changed: watch::Sender::default(),
+            lost,
         }
     }
-}
 
-impl<T: OpenTransaction> OpenBranches<T> {
     fn lock(&self) -> MutexGuard<'_, Slots<T>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -154,6 +160,7 @@ impl<T: OpenTransaction> OpenBranches<T> {
         }
         Some(match slots.by_branch.remove(&branch) {
             Some(Slot::Parked(parked)) => Taken::Parked(parked),
+            _ if self.lost.may_hold(branch) => Taken::Lost,
             _ => Taken::Unknown,
         })
     }
@@ -171,19 +178,36 @@ impl<T: OpenTransaction> OpenBranches<T> {
         }
     }
 
-    /// Rolls back all parked work, and lets none be parked any more.
+    /// Rolls back all work, parked or in use, and lets none be parked any more. Branches of several coordinators may be among
+    /// it, and only one of them knows: so none is begun anew.
     pub fn close(&self) {
         let mut slots = self.lock();
         slots.closed = true;
-        slots.by_branch.clear();
+        for (branch, _) in std::mem::take(&mut slots.by_branch) {
+            self.lost.add(branch);
+        }
+    }
+
+    /// The vote of a branch was no: nothing joins it any more.
+    pub fn refused(&self, branch: BranchKey) {
+        self.lost.add(branch);
+    }
+
+    /// A decision was carried out.
+    pub fn ended(&self, branch: BranchKey) {
+        self.lost.ended(branch);
     }
 
     /// Reserves a branch for a handle; gives its work if it has been joined before.
     pub fn reserve(&self, branch: BranchKey) -> Result<Option<Box<Parked<T>>>, ResourceError> {
         let mut slots = self.lock();
-        slots
-            .by_branch
-            .retain(|_, slot| !matches!(slot, Slot::Parked(work) if work.transaction.is_lost()));
+        slots.by_branch.retain(|branch, slot| {
+            let is_lost = matches!(slot, Slot::Parked(work) if work.transaction.is_lost());
+            if is_lost {
+                self.lost.add(*branch);
+            }
+            !is_lost
+        });
         if slots.closed {
             return Err(ResourceError::transient(
                 "the session with the database was lost; begin the transaction again",
@@ -194,10 +218,16 @@ impl<T: OpenTransaction> OpenBranches<T> {
                 "another call works on branch {branch}; do one after the other"
             )));
         }
-        Ok(match slots.by_branch.insert(branch, Slot::InUse) {
-            Some(Slot::Parked(work)) => Some(work),
-            _ => None,
-        })
+        match slots.by_branch.insert(branch, Slot::InUse) {
+            Some(Slot::Parked(work)) => Ok(Some(work)),
+            _ if self.lost.may_hold(branch) => {
+                slots.by_branch.remove(&branch);
+                Err(ResourceError::permanent(format!(
+                    "branch {branch} cannot be joined any more: its work was rolled back; abort the transaction and begin anew"
+                )))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Keeps the work of a handle for its prepare, or for the next handle; rolls it back if nobody will ask for it.
@@ -217,8 +247,18 @@ impl<T: OpenTransaction> OpenBranches<T> {
         self.changed.send_replace(());
     }
 
-    /// A handle gave up its work.
-    pub fn release(&self, branch: BranchKey) {
+    /// A handle gave up its work, which is rolled back.
+    pub fn lose(&self, branch: BranchKey) {
+        let mut slots = self.lock();
+        if let Some(Slot::InUse) = slots.by_branch.remove(&branch) {
+            self.lost.add(branch);
+        }
+        drop(slots);
+        self.changed.send_replace(());
+    }
+
+    /// A reservation came to nothing; no work was done under it.
+    fn release(&self, branch: BranchKey) {
         self.lock().by_branch.remove(&branch);
         self.changed.send_replace(());
     }

@@ -17,10 +17,18 @@ impl OpenTransaction for Held {
 }
 
 /// The branches of a session, and the connection that their work holds.
-#[derive(Default)]
 struct Bench {
     branches: OpenBranches<Held>,
     connection: Arc<()>,
+}
+
+impl Default for Bench {
+    fn default() -> Self {
+        Bench {
+            branches: OpenBranches::new(Arc::default()),
+            connection: Arc::default(),
+        }
+    }
 }
 
 impl Bench {
@@ -88,8 +96,52 @@ async fn a_handle_that_gives_up_after_the_abort_frees_the_slot() {
     let work = bench.join();
     bench.branches.discard(branch());
     drop(work);
-    bench.branches.release(branch());
+    bench.branches.lose(branch());
     assert!(matches!(bench.take(Duration::ZERO).await, Taken::Unknown));
+}
+
+#[tokio::test]
+async fn what_a_handle_gave_up_is_not_begun_anew_until_its_branch_has_ended() {
+    let bench = Bench::default();
+    drop(bench.join());
+    bench.branches.lose(branch());
+    for _ in 0..2 {
+        let refused = bench.branches.reserve(branch()).err().unwrap();
+        assert!(refused.message.contains("rolled back"), "{refused}");
+        assert!(matches!(bench.take(Duration::ZERO).await, Taken::Lost));
+    }
+    bench.branches.discard(branch());
+    assert!(bench.branches.reserve(branch()).is_err(), "no fence is there yet");
+    bench.branches.ended(branch());
+    bench.join();
+}
+
+#[tokio::test]
+async fn a_join_that_came_to_nothing_may_be_made_again() {
+    let bench = Bench::default();
+    assert!(bench.branches.reserve(branch()).unwrap().is_none());
+    drop(Reservation(&bench.branches, branch()));
+    bench.join();
+}
+
+#[tokio::test]
+async fn a_branch_whose_vote_was_no_is_not_begun_anew() {
+    let bench = Bench::default();
+    bench.branches.park(branch(), bench.join());
+    assert!(matches!(bench.take(Duration::ZERO).await, Taken::Parked(_)));
+    bench.branches.refused(branch());
+    assert!(bench.branches.reserve(branch()).is_err());
+}
+
+#[tokio::test]
+async fn what_a_closed_session_lost_stays_lost_in_the_next() {
+    let bench = Bench::default();
+    let work = bench.join();
+    bench.branches.close();
+    bench.branches.park(branch(), work);
+    let next: OpenBranches<Held> = OpenBranches::new(bench.branches.lost.clone());
+    assert!(next.reserve(branch()).is_err());
+    assert!(matches!(next.take(branch(), Instant::now()).await, Taken::Lost));
 }
 
 #[tokio::test]
