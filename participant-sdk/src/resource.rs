@@ -219,13 +219,20 @@ pub trait Resource: Send + Sync + 'static {
 
     /// Does the work, if it comes along, and votes. `seen` is to be written with whatever the branch writes. After
     /// `timeout` a vote is of no more use.
+    ///
+    /// A branch that was [refused](Vote::Refused) holds nothing, and the coordinator says nothing more about it.
+    ///
+    /// # Errors
+    /// It cannot be told whether the branch is prepared, or what remains of it cannot be ended now: the answer of the store
+    /// was lost, and the store with it. No vote is given. The coordinator aborts when the time is over, and says so until
+    /// [`Resource::finish`] has carried it out.
     fn prepare(
         &self,
         branch: BranchKey,
         work: Work,
         seen: SeenLog,
         timeout: Duration,
-    ) -> impl Future<Output = Vote> + Send;
+    ) -> impl Future<Output = Result<Vote, ResourceError>> + Send;
 
     /// Carries out the decision; returns once its effect is durable.
     ///
@@ -261,7 +268,7 @@ impl<R: Resource> Resource for std::sync::Arc<R> {
         work: Work,
         seen: SeenLog,
         timeout: Duration,
-    ) -> impl Future<Output = Vote> + Send {
+    ) -> impl Future<Output = Result<Vote, ResourceError>> + Send {
         R::prepare(self, branch, work, seen, timeout)
     }
 

@@ -146,24 +146,30 @@ impl<D: Disk> Resource for Vouchers<D> {
         Ok(self.state().seen.clone())
     }
 
-    async fn prepare(&self, branch: BranchKey, work: Work, seen: SeenLog, _timeout: Duration) -> Vote {
+    async fn prepare(
+        &self,
+        branch: BranchKey,
+        work: Work,
+        seen: SeenLog,
+        _timeout: Duration,
+    ) -> Result<Vote, ResourceError> {
         let malformed = || Refusal::permanent("MALFORMED", "an operation is VOUCHER AMOUNT REFERENCE");
         let draw = match &work {
             Work::Operation(operation) => Draw::parse(operation),
             Work::Interactive { .. } => None,
         };
         let Some(draw) = draw else {
-            return Vote::Refused(malformed());
+            return Ok(Vote::Refused(malformed()));
         };
         let voted = match self.mistake {
             Some(Mistake::ForgetsToJournal) => Ok(self.state().promise(branch, draw, seen)),
             _ => self.change(|state| state.promise(branch, draw, seen)).await,
         };
-        match voted {
-            Ok(Ok(())) => Vote::Prepared { prepared_for: None },
-            Ok(Err(refusal)) => Vote::Refused(refusal),
-            Err(error) => Vote::Refused(Refusal::retryable("NO_DISK", error.message)),
-        }
+        // After an error of the disk the promise may be there or not: no vote, and the coordinator aborts.
+        Ok(match voted? {
+            Ok(()) => Vote::Prepared { prepared_for: None },
+            Err(refusal) => Vote::Refused(refusal),
+        })
     }
 
     async fn finish(&self, branch: BranchKey, decision: Decision) -> Result<Completion, ResourceError> {

@@ -109,7 +109,7 @@ async fn one(resource: &KafkaResource, partition: i32) {
     let vote = resource
         .prepare(branch, Work::Operation(operation.encode()), seen, LIMIT)
         .await;
-    assert!(matches!(vote, Vote::Prepared { .. }), "{vote:?}");
+    assert!(matches!(vote, Ok(Vote::Prepared { .. })), "{vote:?}");
     let done = resource.finish(branch, Decision::Commit).await.unwrap();
     assert_eq!(done, Completion::Done);
     resource.forget(&[branch]).await.unwrap();

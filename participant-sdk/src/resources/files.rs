@@ -168,14 +168,19 @@ impl Resource for FilesResource {
         self.with_tree(|tree| tree.seen()).await
     }
 
-    async fn prepare(&self, branch: BranchKey, work: Work, seen: SeenLog, _timeout: Duration) -> Vote {
+    async fn prepare(
+        &self,
+        branch: BranchKey,
+        work: Work,
+        seen: SeenLog,
+        _timeout: Duration,
+    ) -> Result<Vote, ResourceError> {
         let Work::Operation(operation) = work else {
             let message = "this resource takes part in one-shot transactions only";
-            return Vote::Refused(Refusal::permanent("NOT_INTERACTIVE", message));
+            return Ok(Vote::Refused(Refusal::permanent("NOT_INTERACTIVE", message)));
         };
         self.with_tree(move |tree| tree.prepare(branch, &operation, seen))
             .await
-            .unwrap_or_else(|error| Vote::Refused(Refusal::retryable("STORE_UNAVAILABLE", error.message)))
     }
 
     async fn finish(&self, branch: BranchKey, decision: Decision) -> Result<Completion, ResourceError> {

@@ -172,10 +172,19 @@ impl Resource for KafkaResource {
         .await
     }
 
-    async fn prepare(&self, branch: BranchKey, work: Work, seen: SeenLog, timeout: Duration) -> Vote {
+    async fn prepare(
+        &self,
+        branch: BranchKey,
+        work: Work,
+        seen: SeenLog,
+        timeout: Duration,
+    ) -> Result<Vote, ResourceError> {
         match self.session() {
-            Ok(session) => prepare::prepare(&session, branch, work, seen, timeout).await,
-            Err(error) => Vote::Refused(Refusal::retryable("KAFKA_UNREACHABLE", error.message)),
+            Ok(session) => Ok(prepare::prepare(&session, branch, work, seen, timeout).await),
+            Err(error) => Ok(Vote::Refused(Refusal::retryable(
+                "KAFKA_UNREACHABLE",
+                error.message,
+            ))),
         }
     }
 

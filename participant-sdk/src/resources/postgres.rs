@@ -168,10 +168,19 @@ impl Resource for PostgresResource {
         .await
     }
 
-    async fn prepare(&self, branch: BranchKey, work: Work, seen: SeenLog, timeout: Duration) -> Vote {
+    async fn prepare(
+        &self,
+        branch: BranchKey,
+        work: Work,
+        seen: SeenLog,
+        timeout: Duration,
+    ) -> Result<Vote, ResourceError> {
         match self.session() {
             Ok(session) => prepare::prepare(&session, branch, work, seen, timeout).await,
-            Err(error) => Vote::Refused(Refusal::retryable("DATABASE_UNREACHABLE", error.message)),
+            Err(error) => Ok(Vote::Refused(Refusal::retryable(
+                "DATABASE_UNREACHABLE",
+                error.message,
+            ))),
         }
     }
 

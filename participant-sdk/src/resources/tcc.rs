@@ -317,15 +317,20 @@ impl Resource for TccResource {
         promises.seen().map_err(|error| of_journal(&error))
     }
 
-    async fn prepare(&self, branch: BranchKey, work: Work, seen: SeenLog, timeout: Duration) -> Vote {
+    async fn prepare(
+        &self,
+        branch: BranchKey,
+        work: Work,
+        seen: SeenLog,
+        timeout: Duration,
+    ) -> Result<Vote, ResourceError> {
         let Work::Operation(operation) = work else {
             let message = "this resource takes part in one-shot transactions only";
-            return Vote::Refused(Refusal::permanent("NOT_INTERACTIVE", message));
+            return Ok(Vote::Refused(Refusal::permanent("NOT_INTERACTIVE", message)));
         };
         // Half of the time is left for the cancel that an unanswered try needs.
-        self.attempt(branch, operation, seen, timeout / 2)
-            .await
-            .unwrap_or_else(Vote::Refused)
+        let attempt = self.attempt(branch, operation, seen, timeout / 2).await;
+        Ok(attempt.unwrap_or_else(Vote::Refused))
     }
 
     async fn finish(&self, branch: BranchKey, decision: Decision) -> Result<Completion, ResourceError> {

@@ -69,7 +69,7 @@ enum Forgetting {
 /// What a call came to.
 enum Done {
     /// `None`: cancelled, or too late to vote.
-    Prepare(BranchKey, Option<Vote>),
+    Prepare(BranchKey, Option<Result<Vote, ResourceError>>),
     Decision(BranchKey, Decision, Result<Completion, ResourceError>),
     Gathered,
     Forget(Result<(), ResourceError>),
@@ -160,10 +160,18 @@ impl<R: Resource> Native<R> {
         match done {
             Done::Prepare(branch, vote) => {
                 self.preparing.remove(&branch);
-                if let Some(vote) = vote {
-                    failpoint::pass("after_prepare_sync");
-                    outbox.vote(branch, &vote);
-                    self.recent.keep(branch, vote);
+                match vote {
+                    Some(Ok(vote)) => {
+                        failpoint::pass("after_prepare_sync");
+                        outbox.vote(branch, &vote);
+                        self.recent.keep(branch, vote);
+                    }
+                    Some(Err(error)) if error.reopen => return Err(error.into()),
+                    // A branch that was refused is never sent an abort, and this one may need it.
+                    Some(Err(error)) => {
+                        tracing::warn!(%branch, %error, "a branch gets no vote; the coordinator aborts it at its deadline");
+                    }
+                    None => {}
                 }
             }
             Done::Decision(branch, decision, result) => {

@@ -203,7 +203,8 @@ async fn a_branch_that_is_prepared_for_long_is_told_in_the_log() {
     };
     let vote = resource
         .prepare(branch, Work::Operation(order(1)), seen, PATIENCE)
-        .await;
+        .await
+        .unwrap();
     assert_eq!(vote, Vote::Prepared { prepared_for: None });
 
     let file = AgentFile::new(&coordinator.address).with_ledger("left").with(

@@ -274,6 +274,6 @@ async fn interactive_work_is_refused_in_words() {
     let shop = Shop::new();
     let resource = shop.open().await;
     let work = Work::Interactive { operations: 1 };
-    let refusal = refused(resource.prepare(branch(), work, seen(1, 1), LIMIT).await);
+    let refusal = refused(resource.prepare(branch(), work, seen(1, 1), LIMIT).await.unwrap());
     assert_eq!(refusal.reason, "NOT_INTERACTIVE");
 }

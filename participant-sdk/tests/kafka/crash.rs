@@ -231,7 +231,7 @@ async fn work_while_the_broker_is_gone_is_refused_in_time_and_costs_no_id() {
     let work = handfast_participant::Work::Operation(shop.order("never").encode());
     let limit = Duration::from_secs(2);
     let vote = tokio::time::timeout(limit * 3, resource.prepare(gone, work, super::seen(1, 1), limit)).await;
-    let refusal = refused(vote.unwrap());
+    let refusal = refused(vote.unwrap().unwrap());
     assert_eq!(
         (refusal.reason.as_str(), refusal.retryable),
         ("KAFKA_UNREACHABLE", true)
@@ -317,7 +317,8 @@ async fn an_initialisation_that_comes_late_reaches_no_promised_branch() {
     let work = Work::Operation(shop.order("never").encode());
     let vote = resource
         .prepare(branch(), work, seen(3, 1), Duration::from_secs(1))
-        .await;
+        .await
+        .unwrap();
     kill_process(pid, Signal::CONT).unwrap();
     assert_eq!(refused(vote).reason, "KAFKA_UNREACHABLE");
 

@@ -122,7 +122,7 @@ async fn an_operation_that_cannot_be_read_is_refused_in_words() {
         (&records, "10000 are the most"),
     ] {
         let work = Work::Operation(bytes.to_owned().into());
-        let refusal = refused(resource.prepare(branch(), work, seen(1, 1), LIMIT).await);
+        let refusal = refused(resource.prepare(branch(), work, seen(1, 1), LIMIT).await.unwrap());
         assert_eq!(
             (refusal.reason.as_str(), refusal.retryable),
             ("MALFORMED_OPERATION", false)

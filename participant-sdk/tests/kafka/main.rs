@@ -174,6 +174,7 @@ async fn prepare(resource: &KafkaResource, branch: BranchKey, operation: &KafkaO
     resource
         .prepare(branch, Work::Operation(operation.encode()), seen(3, 1), LIMIT)
         .await
+        .unwrap()
 }
 
 /// Prepares, and fails unless the vote is yes.

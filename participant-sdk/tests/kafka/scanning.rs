@@ -71,7 +71,10 @@ async fn what_was_seen_of_a_log_outlives_the_branches() {
     for (epoch, lsn) in [(3, 70), (4, 9), (3, 99)] {
         let branch = branch();
         let work = Work::Operation(shop.order("x").encode());
-        resource.prepare(branch, work, seen(epoch, lsn), LIMIT).await;
+        resource
+            .prepare(branch, work, seen(epoch, lsn), LIMIT)
+            .await
+            .unwrap();
         resource.finish(branch, Decision::Commit).await.unwrap();
         resource.seen().await.unwrap();
         resource.forget(&[branch]).await.unwrap();
@@ -91,7 +94,7 @@ async fn a_journal_says_the_same_when_it_was_compacted() {
     let (prepared, committed, fenced, forgotten) = (branch(), branch(), branch(), branch());
     for (branch, lsn) in [(prepared, 1), (committed, 2), (forgotten, 99)] {
         let work = Work::Operation(shop.order("x").encode());
-        resource.prepare(branch, work, seen(5, lsn), LIMIT).await;
+        resource.prepare(branch, work, seen(5, lsn), LIMIT).await.unwrap();
     }
     for branch in [committed, forgotten] {
         resource.finish(branch, Decision::Commit).await.unwrap();

@@ -162,7 +162,8 @@ async fn a_promise_that_comes_after_the_fence_collides_with_it() {
     ));
     let vote = resource
         .prepare(branch, Work::Interactive { operations: 1 }, seen(3, 1), LIMIT)
-        .await;
+        .await
+        .unwrap();
     assert_eq!(refused(vote).reason, "BRANCH_ENDED");
     assert_eq!((bank.balance("alice"), bank.prepared()), (100, 0));
     done(&resource, branch, Decision::Abort).await;
@@ -276,7 +277,8 @@ async fn the_servers_refusal_comes_in_its_own_words() {
     }
     let malformed = resource
         .prepare(branch(), Work::Operation("{}".into()), seen(1, 1), LIMIT)
-        .await;
+        .await
+        .unwrap();
     assert_eq!(refused(malformed).reason, "MALFORMED_OPERATION");
     assert_eq!((bank.balance("alice"), bank.prepared()), (100, 0));
     let good = branch();

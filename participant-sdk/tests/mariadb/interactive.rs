@@ -12,6 +12,7 @@ async fn finish_work(resource: &MariadbResource, branch: BranchKey, operations: 
     resource
         .prepare(branch, Work::Interactive { operations }, seen(3, 1), LIMIT)
         .await
+        .unwrap()
 }
 
 /// Spends 10 of alice's and hands in the receipt.
@@ -248,7 +249,8 @@ async fn a_prepare_waits_for_the_receipt_but_not_for_ever() {
             seen(1, 1),
             Duration::from_millis(200),
         )
-        .await;
+        .await
+        .unwrap();
     assert_eq!(refused(vote).reason, "STATEMENTS_RUNNING");
     assert!(
         held.execute(SPEND, &[10.into()]).await.is_err(),
@@ -296,7 +298,8 @@ async fn a_receipt_after_the_abort_gives_its_connection_back() {
             let prepare = Work::Interactive { operations: 1 };
             let vote = resource
                 .prepare(branch, prepare, seen(3, 1), Duration::from_millis(200))
-                .await;
+                .await
+                .unwrap();
             assert_eq!(refused(vote).reason, "STATEMENTS_RUNNING");
         } else {
             let aborted = resource.finish(branch, Decision::Abort).await.unwrap();

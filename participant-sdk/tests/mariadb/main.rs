@@ -241,6 +241,7 @@ async fn prepare(resource: &MariadbResource, branch: BranchKey, operation: &SqlO
     resource
         .prepare(branch, Work::Operation(operation.encode()), seen(3, 1), LIMIT)
         .await
+        .unwrap()
 }
 
 async fn done(resource: &MariadbResource, branch: BranchKey, decision: Decision) {

@@ -34,7 +34,10 @@ async fn a_scan_lists_what_is_prepared_and_another_instance_finishes_it() {
 
 async fn committed(resource: &MariadbResource, branch: BranchKey, seen: SeenLog) {
     let work = Work::Operation(add("alice", 1).encode());
-    assert_eq!(resource.prepare(branch, work, seen, LIMIT).await, PREPARED);
+    assert_eq!(
+        resource.prepare(branch, work, seen, LIMIT).await.unwrap(),
+        PREPARED
+    );
     done(resource, branch, Decision::Commit).await;
 }
 

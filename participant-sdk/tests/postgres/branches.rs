@@ -230,7 +230,8 @@ async fn the_servers_refusal_comes_in_its_own_words() {
     }
     let malformed = resource
         .prepare(branch(), Work::Operation("{}".into()), seen(1, 1), LIMIT)
-        .await;
+        .await
+        .unwrap();
     assert_eq!(refused(malformed).reason, "MALFORMED_OPERATION");
     assert_eq!(bank.balance("alice"), 100);
     assert_eq!(

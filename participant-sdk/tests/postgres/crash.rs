@@ -70,6 +70,8 @@ enum Fault {
     Silence,
     /// The server gets the request, and the connection stays open and silent.
     SilenceAfter,
+    /// The server gets the request; its answer is lost, and the connection when the server dies.
+    LoseServer,
 }
 
 /// A link between participant and server that fails once, and that can be led to another server.
@@ -103,7 +105,9 @@ impl Link {
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let port = *leads_to.borrow_and_update();
-                let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
+                    continue;
+                };
                 let carried = carry(client, server, armed.clone(), counted.clone());
                 let mut led_away = leads_to.clone();
                 tokio::spawn(async move {
@@ -151,6 +155,7 @@ async fn carry(
                     None => {}
                     Some(Fault::LoseRequest) => return,
                     Some(Fault::LoseAnswer) => { let _ = server.read(&mut down).await; return }
+                    Some(Fault::LoseServer) => { while let Ok(1..) = server.read(&mut down).await {} return }
                     Some(Fault::Silence | Fault::SilenceAfter) => { let _open = (&client, &server); std::future::pending::<()>().await }
                 }
             }
@@ -217,7 +222,7 @@ async fn a_connection_that_falls_silent_is_refused_at_the_deadline_and_rolled_ba
             resource.prepare(branch, work, seen(1, 1), Duration::from_secs(1)),
         )
         .await;
-        assert!(matches!(vote, Ok(Vote::Refused(_))), "{vote:?}");
+        assert!(matches!(vote, Ok(Ok(Vote::Refused(_)))), "{vote:?}");
         assert_eq!(link.faults.load(Relaxed), 1);
         assert_eq!(
             resource.scan().await.unwrap(),
@@ -230,4 +235,45 @@ async fn a_connection_that_falls_silent_is_refused_at_the_deadline_and_rolled_ba
         );
         assert_eq!(bank.balance("alice"), 100);
     }
+}
+
+/// Nobody can say how the prepare ended: so nobody says no. Who refuses is never sent an abort, and this branch needs one.
+#[tokio::test]
+async fn a_prepare_that_the_server_dies_after_gets_no_vote_and_is_ended_by_the_abort() {
+    let mut server = PostgresServer::start(&["max_prepared_transactions=4"]).unwrap();
+    let accounts = "CREATE TABLE accounts (id text PRIMARY KEY, balance bigint); INSERT INTO accounts VALUES ('alice', 100)";
+    server.psql("postgres", accounts).unwrap();
+    let link = Link::new(server.port(), Some(Fault::LoseServer)).await;
+    let resource = super::open(options(&format!(
+        "postgres://postgres@127.0.0.1:{}/postgres",
+        link.port
+    )))
+    .await;
+    let branch = branch();
+    let voting = tokio::spawn({
+        let (resource, work) = (resource.clone(), Work::Operation(add("alice", 1).encode()));
+        async move { resource.prepare(branch, work, seen(3, 1), LIMIT).await }
+    });
+    let prepared = |server: &PostgresServer| {
+        server
+            .psql("postgres", "SELECT gid FROM pg_prepared_xacts")
+            .unwrap()
+    };
+    super::until(|| !prepared(&server).is_empty()).await;
+    server.kill().unwrap();
+    let unknown = voting.await.unwrap().unwrap_err();
+    assert!(!unknown.permanent && !unknown.reopen, "{unknown}");
+    assert_eq!(link.faults.load(Relaxed), 1);
+
+    server.restart().unwrap();
+    assert!(
+        !prepared(&server).is_empty(),
+        "the promise holds, and its locks with it"
+    );
+    until_done(&resource, branch, Decision::Abort).await;
+    assert_eq!(prepared(&server), "");
+    assert_eq!(
+        server.psql("postgres", "SELECT balance FROM accounts").unwrap(),
+        "100"
+    );
 }

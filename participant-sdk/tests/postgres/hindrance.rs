@@ -40,7 +40,8 @@ async fn work_that_waits_too_long_is_refused_in_time_and_leaves_nothing() {
     let begun = Instant::now();
     let vote = resource
         .prepare(branch, operation, seen(1, 1), Duration::from_millis(300))
-        .await;
+        .await
+        .unwrap();
     assert!(refused(vote).retryable);
     assert!(begun.elapsed() < PROMPT);
     assert_eq!(resource.scan().await.unwrap(), []);
@@ -333,6 +334,7 @@ async fn before_it_is_open_it_promises_nothing() {
     );
     let vote = resource
         .prepare(branch(), Work::Interactive { operations: 0 }, seen(1, 1), LIMIT)
-        .await;
+        .await
+        .unwrap();
     assert!(matches!(vote, Vote::Refused(_)));
 }

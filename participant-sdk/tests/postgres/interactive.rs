@@ -12,6 +12,7 @@ async fn finish_work(resource: &PostgresResource, branch: BranchKey, operations:
     resource
         .prepare(branch, Work::Interactive { operations }, seen(3, 1), LIMIT)
         .await
+        .unwrap()
 }
 
 /// Spends 10 of alice's and hands in the receipt.
@@ -252,7 +253,8 @@ async fn a_prepare_waits_for_the_receipt_but_not_for_ever() {
             seen(1, 1),
             Duration::from_millis(200),
         )
-        .await;
+        .await
+        .unwrap();
     assert_eq!(refused(vote).reason, "STATEMENTS_RUNNING");
     assert!(
         held.execute(SPEND, &[10.into()]).await.is_err(),

@@ -184,6 +184,7 @@ async fn prepare(resource: &PostgresResource, branch: BranchKey, operation: &Sql
     resource
         .prepare(branch, Work::Operation(operation.encode()), seen(3, 1), LIMIT)
         .await
+        .unwrap()
 }
 
 fn refused(vote: Vote) -> Refusal {

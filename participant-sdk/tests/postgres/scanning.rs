@@ -65,7 +65,10 @@ async fn committed(
     seen: SeenLog,
 ) {
     let work = Work::Operation(add("alice", 1).encode());
-    assert_eq!(resource.prepare(branch, work, seen, LIMIT).await, PREPARED);
+    assert_eq!(
+        resource.prepare(branch, work, seen, LIMIT).await.unwrap(),
+        PREPARED
+    );
     assert_eq!(
         resource.finish(branch, Decision::Commit).await.unwrap(),
         Completion::Done

@@ -121,6 +121,31 @@ async fn a_prepare_past_its_deadline_is_dropped_without_a_vote() {
 }
 
 #[tokio::test]
+async fn a_prepare_that_may_hold_gets_no_vote_and_is_ended_by_its_abort() {
+    let fake = Fake::start().await;
+    let (store, _handle, task) = start(&fake);
+    let mut session = fake.accept().await;
+    session.welcome().await;
+    session.prepare([1], &operation("unknown")).await;
+    while store.prepared.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(session.abort(1).await, AckKind::Done);
+    session.prepare([2], &operation("work")).await;
+    assert_eq!(session.vote(2).await.kind(), VoteKind::Prepared);
+    assert_eq!(session.votes_by_frame, [1], "the other one had none");
+    assert!(
+        !store
+            .prepared
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|branch| branch.transaction == transaction(1))
+    );
+    task.abort();
+}
+
+#[tokio::test]
 async fn the_time_of_a_prepare_runs_while_it_waits_for_its_turn() {
     let fake = Fake::start().await;
     let (store, _handle, task) = start(&fake);

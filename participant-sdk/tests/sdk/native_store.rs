@@ -68,23 +68,36 @@ impl Resource for Store {
         Ok(Vec::new())
     }
 
-    async fn prepare(&self, branch: BranchKey, work: Work, _seen: SeenLog, _timeout: Duration) -> Vote {
+    async fn prepare(
+        &self,
+        branch: BranchKey,
+        work: Work,
+        _seen: SeenLog,
+        _timeout: Duration,
+    ) -> Result<Vote, ResourceError> {
         self.prepares.fetch_add(1, Ordering::SeqCst);
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_running.fetch_max(running, Ordering::SeqCst);
         let _running = Running(&self.running);
         match work {
             Work::Operation(operation) if operation == "hang" => std::future::pending().await,
+            Work::Operation(operation) if operation == "unknown" => {
+                self.prepared.lock().unwrap().insert(branch);
+                return Err(ResourceError::transient("the answer was lost"));
+            }
             Work::Operation(operation) if operation == "later" => self.later.notified().await,
             Work::Operation(_) => {}
             Work::Interactive { operations } => {
                 if self.interactive.lock().unwrap().remove(&branch) != Some(operations) {
-                    return Vote::Refused(Refusal::permanent("OPERATIONS_DIFFER", "lost or other work"));
+                    return Ok(Vote::Refused(Refusal::permanent(
+                        "OPERATIONS_DIFFER",
+                        "lost or other work",
+                    )));
                 }
             }
         }
         self.prepared.lock().unwrap().insert(branch);
-        Vote::Prepared { prepared_for: None }
+        Ok(Vote::Prepared { prepared_for: None })
     }
 
     async fn finish(&self, branch: BranchKey, decision: Decision) -> Result<Completion, ResourceError> {

@@ -47,10 +47,13 @@ async fn the_operation_comes_byte_for_byte_and_the_call_with_its_deadline() {
     let resource = open(options).await;
     let operation = vec![0, 159, 146, 150, b'{'];
     let work = || Work::Operation(operation.clone().into());
-    resource.prepare(branch(1), work(), seen(1), LIMIT).await;
+    resource.prepare(branch(1), work(), seen(1), LIMIT).await.unwrap();
     // Half of what is left is kept for a cancel.
     let second = Duration::from_secs(6);
-    resource.prepare(branch(2), work(), seen(2), second).await;
+    resource
+        .prepare(branch(2), work(), seen(2), second)
+        .await
+        .unwrap();
     assert_eq!(stay.hotel.steps(), ["try", "try"], "both were refused");
     assert_eq!(stay.hotel.bodies(), [operation.clone(), operation]);
     assert_eq!(stay.hotel.limits_ms(), [Some(8_000), Some(3_000)]);

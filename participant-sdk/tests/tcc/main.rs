@@ -106,6 +106,7 @@ async fn prepare(resource: &TccResource, number: u32, room: u64) -> Vote {
             LIMIT,
         )
         .await
+        .unwrap()
 }
 
 async fn refused(resource: &TccResource, number: u32, room: u64) -> Refusal {

@@ -160,7 +160,10 @@ async fn the_service_gets_the_operation_that_was_asked_for() {
         (5, "", Some(r#"{"base64":""}"#)),
     ] {
         let work = Work::Operation(operation.as_bytes().to_vec().into());
-        resource.prepare(branch(number), work, seen(1), LIMIT).await;
+        resource
+            .prepare(branch(number), work, seen(1), LIMIT)
+            .await
+            .unwrap();
         resource.finish(branch(number), Decision::Abort).await.unwrap();
         let operation = sent.unwrap_or(operation);
         let bodies = stay.hotel.bodies().split_off(heard);

@@ -235,7 +235,13 @@ impl<S: Subject<Service: Resource>> Resource for WatchedResource<S> {
         self.service.seen().await
     }
 
-    async fn prepare(&self, branch: BranchKey, work: Work, seen: SeenLog, timeout: Duration) -> Vote {
+    async fn prepare(
+        &self,
+        branch: BranchKey,
+        work: Work,
+        seen: SeenLog,
+        timeout: Duration,
+    ) -> Result<Vote, ResourceError> {
         if let Work::Operation(operation) = &work {
             self.register.saw(self.participant, branch, operation);
         }

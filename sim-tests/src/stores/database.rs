@@ -334,7 +334,13 @@ impl Resource for Speaker {
         Ok(self.database.state().seen.values().copied().collect())
     }
 
-    async fn prepare(&self, branch: BranchKey, work: Work, seen: SeenLog, _timeout: Duration) -> Vote {
+    async fn prepare(
+        &self,
+        branch: BranchKey,
+        work: Work,
+        seen: SeenLog,
+        _timeout: Duration,
+    ) -> Result<Vote, ResourceError> {
         let operation = match work {
             Work::Operation(bytes) => Operation::decode(&bytes),
             Work::Interactive { operations } => {
@@ -344,18 +350,20 @@ impl Resource for Speaker {
             }
         };
         let Some(operation) = operation else {
-            return Vote::Refused(Refusal::permanent("NO_SUCH_WORK", "there is no such work here"));
+            return Ok(Vote::Refused(Refusal::permanent(
+                "NO_SUCH_WORK",
+                "there is no such work here",
+            )));
         };
         let promise = self.clone().promise(branch, operation, seen, now());
         if !self.work_survives {
-            return promise.await;
+            return Ok(promise.await);
         }
-        let unknown = || Vote::Refused(Refusal::retryable("LOST", "the connection to the store was lost"));
         self.database
             .server
             .spawn(promise)
             .await
-            .unwrap_or_else(|_| unknown())
+            .map_err(|_| ResourceError::transient("the connection to the store was lost"))
     }
 
     async fn finish(&self, branch: BranchKey, decision: Decision) -> Result<Completion, ResourceError> {

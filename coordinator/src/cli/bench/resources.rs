@@ -135,18 +135,27 @@ impl Resource for Worked {
         Ok(Vec::new())
     }
 
-    async fn prepare(&self, branch: BranchKey, _work: Work, _seen: SeenLog, _timeout: Duration) -> Vote {
+    async fn prepare(
+        &self,
+        branch: BranchKey,
+        _work: Work,
+        _seen: SeenLog,
+        _timeout: Duration,
+    ) -> Result<Vote, ResourceError> {
         let operation = self.branches().get(&branch).map(|work| work.operation.clone());
         let Some(operation) = operation else {
-            return Vote::Refused(Refusal::permanent("NO_WORK", "no work was done in this branch"));
+            return Ok(Vote::Refused(Refusal::permanent(
+                "NO_WORK",
+                "no work was done in this branch",
+            )));
         };
         let vote = match operation.first() {
             Some(&REFUSE) => Vote::Refused(refused()),
             Some(&READ_ONLY) => Vote::ReadOnly,
-            _ => match self.note(Mark::Prepared, branch, &operation).await {
-                Ok(()) => Vote::Prepared { prepared_for: None },
-                Err(error) => Vote::Refused(Refusal::retryable("LOG", error.message)),
-            },
+            _ => {
+                self.note(Mark::Prepared, branch, &operation).await?;
+                Vote::Prepared { prepared_for: None }
+            }
         };
         let mut branches = self.branches();
         match (&vote, branches.get_mut(&branch)) {
@@ -155,7 +164,7 @@ impl Resource for Worked {
                 branches.remove(&branch);
             }
         }
-        vote
+        Ok(vote)
     }
 
     async fn finish(&self, branch: BranchKey, decision: Decision) -> Result<Completion, ResourceError> {
@@ -207,7 +216,13 @@ impl Resource for Standing {
         Ok(Vec::new())
     }
 
-    async fn prepare(&self, _branch: BranchKey, _work: Work, _seen: SeenLog, _timeout: Duration) -> Vote {
+    async fn prepare(
+        &self,
+        _branch: BranchKey,
+        _work: Work,
+        _seen: SeenLog,
+        _timeout: Duration,
+    ) -> Result<Vote, ResourceError> {
         std::future::pending().await
     }
 

@@ -67,6 +67,7 @@ async fn prepare(resource: &FilesResource, number: u32, operation: FilesOperatio
             LIMIT,
         )
         .await
+        .unwrap()
 }
 
 async fn refused(resource: &FilesResource, number: u32, operation: FilesOperation) -> Refusal {
@@ -209,7 +210,8 @@ async fn paths_that_lead_out_and_works_that_are_too_much_are_refused() {
     ] {
         let vote = resource
             .prepare(branch(1), Work::Operation(operation.into()), seen(1), LIMIT)
-            .await;
+            .await
+            .unwrap();
         assert!(
             matches!(&vote, Vote::Refused(refusal) if refusal.reason == "MALFORMED_OPERATION"),
             "{operation}: {vote:?}"

@@ -173,6 +173,7 @@ pub(super) async fn join(session: &Session, branch: BranchKey) -> Result<Mariadb
             "branch {branch} is prepared already; no work can join it"
         ))
         .into()),
+        Begun::Unknown(refusal) => Err(ResourceError::transient(refusal.message).into()),
         Begun::Refused(refusal) => Err(ResourceError {
             message: refusal.message,
             permanent: !refusal.retryable,

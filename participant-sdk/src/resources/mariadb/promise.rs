@@ -49,6 +49,8 @@ pub(super) enum Begun {
     AlreadyPrepared,
     /// It has ended, or somebody works on it: this is a duplicate.
     Refused(Refusal),
+    /// Its name is taken, and whether it is prepared was not answered.
+    Unknown(Refusal),
 }
 
 /// The end of a try to promise.
@@ -152,13 +154,14 @@ impl BranchTransaction {
         }
         let begun = match ended {
             Some(state) => Begun::Refused(ended_refusal(branch, &state)),
-            None if scan::is_prepared(&mut transaction.lease, session, branch).await? => {
-                Begun::AlreadyPrepared
-            }
-            None => Begun::Refused(Refusal::retryable(
-                "BRANCH_BUSY",
-                format!("another connection works on branch {branch}"),
-            )),
+            None => match scan::is_prepared(&mut transaction.lease, session, branch).await {
+                Ok(true) => Begun::AlreadyPrepared,
+                Ok(false) => Begun::Refused(Refusal::retryable(
+                    "BRANCH_BUSY",
+                    format!("another connection works on branch {branch}"),
+                )),
+                Err(error) => return Ok(Begun::Unknown(refusal(&error))),
+            },
         };
         transaction.unlock_and_give_back().await;
         Ok(begun)

@@ -12,25 +12,26 @@ use super::options::{SETTLE_LIMIT, STATEMENT_LIMIT};
 use super::promise::{Begun, BranchTransaction, Limits, Promise, known};
 use super::session::Session;
 use super::{backends, finish, gid, replication, statements};
-use crate::resource::{BranchKey, Refusal, ResourceError, SeenLog, Vote, Work};
+use crate::resource::{BranchKey, Completion, Refusal, ResourceError, SeenLog, Vote, Work};
 use crate::resources::sql::SqlOperation;
 use crate::resources::sql::open_branches::Taken;
 use crate::resources::sql::running::RunningWork;
 
-/// Does the work and votes. However it goes, a branch that was not voted for ends rolled back.
+/// Does the work and votes. However it goes, a branch that was not voted for ends rolled back; where that cannot be seen to, an
+/// error leaves it to the coordinator's abort.
 pub(super) async fn prepare(
     session: &Session,
     branch: BranchKey,
     work: Work,
     seen: SeenLog,
     limit: Duration,
-) -> Vote {
+) -> Result<Vote, ResourceError> {
     let deadline = Instant::now() + limit;
     match work {
         Work::Operation(bytes) => one_shot(session, branch, bytes, seen, deadline).await,
         Work::Interactive { operations } => {
             let vote = interactive(session, branch, operations, seen, deadline).await;
-            if let Vote::Refused(_) = vote {
+            if let Ok(Vote::Refused(_)) = vote {
                 session.open_branches.refused(branch);
             }
             vote
@@ -44,17 +45,17 @@ async fn one_shot(
     operation: Bytes,
     seen: SeenLog,
     deadline: Instant,
-) -> Vote {
+) -> Result<Vote, ResourceError> {
     let operation = match statements::decode(&operation) {
         Ok(operation) => operation,
-        Err(refusal) => return Vote::Refused(refusal),
+        Err(refusal) => return Ok(Vote::Refused(refusal)),
     };
     let Ok(running) = timeout_at(deadline, session.running.begin(branch)).await else {
-        return Vote::Refused(too_late());
+        return Err(unknown(&too_late()));
     };
     let attempt = async {
         match begin(session, branch, running.clone(), deadline).await {
-            Err(vote) => Promise::Vote(vote),
+            Err(promise) => promise,
             Ok(transaction) => match run(&transaction, &operation).await {
                 Err(refusal) => Promise::Vote(transaction.refuse(refusal).await),
                 Ok(()) => transaction.promise(seen).await,
@@ -69,18 +70,19 @@ async fn begin(
     branch: BranchKey,
     running: Arc<RunningWork<Backend>>,
     deadline: Instant,
-) -> Result<BranchTransaction, Vote> {
+) -> Result<BranchTransaction, Promise> {
     let lease = session
         .pools
         .work
         .lease()
         .await
-        .map_err(|error| Vote::Refused(no_connection(&error)))?;
+        .map_err(|error| Promise::Vote(Vote::Refused(no_connection(&error))))?;
     match BranchTransaction::begin(lease, running, branch, &session.name, until(deadline)).await {
         Ok(Begun::Open(transaction)) => Ok(*transaction),
-        Ok(Begun::AlreadyPrepared) => Err(Vote::Prepared { prepared_for: None }),
-        Ok(Begun::Ended(refusal)) => Err(Vote::Refused(refusal)),
-        Err(error) => Err(Vote::Refused(refusal(&error))),
+        Ok(Begun::AlreadyPrepared) => Err(Promise::Vote(Vote::Prepared { prepared_for: None })),
+        Ok(Begun::Ended(refusal)) => Err(Promise::Vote(Vote::Refused(refusal))),
+        // It may be prepared since an earlier call.
+        Err(error) => Err(Promise::Unknown(refusal(&error))),
     }
 }
 
@@ -113,16 +115,16 @@ async fn interactive(
     operations: u64,
     seen: SeenLog,
     deadline: Instant,
-) -> Vote {
+) -> Result<Vote, ResourceError> {
     let patience = deadline.min(Instant::now() + STATEMENT_LIMIT);
     let parked = match session.open_branches.take(branch, patience).await {
         Taken::Parked(parked) => parked,
         Taken::InUse => {
             finish::end_work(session, branch).await;
-            return Vote::Refused(Refusal::permanent(
+            return Ok(Vote::Refused(Refusal::permanent(
                 "STATEMENTS_RUNNING",
                 "the service had not handed in its receipt yet; the branch is rolled back",
-            ));
+            )));
         }
         Taken::Lost => return repeated(session, branch, deadline, rolled_back()).await,
         Taken::Unknown => return repeated(session, branch, deadline, unknown_branch()).await,
@@ -141,7 +143,12 @@ async fn interactive(
 }
 
 /// No open branch of that name: prepared before, or lost.
-async fn repeated(session: &Session, branch: BranchKey, deadline: Instant, absent: Refusal) -> Vote {
+async fn repeated(
+    session: &Session,
+    branch: BranchKey,
+    deadline: Instant,
+    absent: Refusal,
+) -> Result<Vote, ResourceError> {
     let look = async {
         let _alone = session.running.begin(branch).await;
         let lease = session.decisions().await.map_err(|error| no_connection(&error))?;
@@ -157,10 +164,10 @@ async fn repeated(session: &Session, branch: BranchKey, deadline: Instant, absen
         Ok(known.prepared)
     };
     match timeout_at(deadline, look).await {
-        Ok(Ok(true)) => Vote::Prepared { prepared_for: None },
-        Ok(Ok(false)) => Vote::Refused(absent),
-        Ok(Err(refusal)) => Vote::Refused(refusal),
-        Err(_) => Vote::Refused(too_late()),
+        Ok(Ok(true)) => Ok(Vote::Prepared { prepared_for: None }),
+        Ok(Ok(false)) => Ok(Vote::Refused(absent)),
+        Ok(Err(refusal)) => Err(unknown(&refusal)),
+        Err(_) => Err(unknown(&too_late())),
     }
 }
 
@@ -171,9 +178,9 @@ async fn bounded(
     running: &RunningWork<Backend>,
     deadline: Instant,
     attempt: impl Future<Output = Promise>,
-) -> Vote {
+) -> Result<Vote, ResourceError> {
     match timeout_at(deadline, attempt).await {
-        Ok(Promise::Vote(vote)) => vote,
+        Ok(Promise::Vote(vote)) => Ok(vote),
         Ok(Promise::Unknown(refusal)) => settle(session, branch, running, deadline, refusal).await,
         Err(_) => settle(session, branch, running, deadline, too_late()).await,
     }
@@ -183,37 +190,42 @@ async fn bounded(
 ///
 /// 1. The old backend is ended and seen to be gone: from here on nothing changes by itself.
 /// 2. The list is read. Prepared, and still in time: that is the vote.
-/// 3. Otherwise the vote is no, and the branch is rolled back and fenced. If even that cannot be done now, it is listed by
-///    the next scan, and the coordinator, which was told no, answers abort.
+/// 3. Otherwise the branch is rolled back and fenced, and the vote is no.
+/// 4. If even that cannot be done now, there is no vote: who refuses is never sent an abort, and this branch may need one. The
+///    coordinator says it again and again until it is acknowledged.
 async fn settle(
     session: &Session,
     branch: BranchKey,
     running: &RunningWork<Backend>,
     deadline: Instant,
     refusal: Refusal,
-) -> Vote {
+) -> Result<Vote, ResourceError> {
     let prepared = timeout(SETTLE_LIMIT, look_when_quiet(session, branch, running)).await;
     match prepared {
         Ok(Ok(Some(true))) if Instant::now() < deadline => {
             running.settle();
-            return Vote::Prepared { prepared_for: None };
+            return Ok(Vote::Prepared { prepared_for: None });
         }
         Ok(Ok(Some(false))) => {
             running.settle();
-            return Vote::Refused(refusal);
+            return Ok(Vote::Refused(refusal));
         }
         Ok(Ok(_)) => {}
         Ok(Err(error)) => tracing::warn!(%branch, %error, "cannot see how a prepare ended"),
         Err(_) => tracing::warn!(%branch, "cannot see in time how a prepare ended"),
     }
     match timeout(SETTLE_LIMIT, finish::abort(session, branch)).await {
-        Ok(Ok(_)) => drop(running.settle()),
-        Ok(Err(error)) => {
-            tracing::warn!(%branch, %error, "a refused branch is left to the coordinator's abort")
+        Ok(Ok(Completion::Done)) => {
+            running.settle();
+            return Ok(Vote::Refused(refusal));
         }
-        Err(_) => tracing::warn!(%branch, "a refused branch is left to the coordinator's abort"),
+        Ok(Ok(deviation)) => {
+            tracing::error!(%branch, ?deviation, "a branch that was not voted for has ended by itself")
+        }
+        Ok(Err(error)) => tracing::warn!(%branch, %error, "cannot roll back what may be prepared"),
+        Err(_) => tracing::warn!(%branch, "cannot roll back in time what may be prepared"),
     }
-    Vote::Refused(refusal)
+    Err(unknown(&refusal))
 }
 
 /// Whether the branch is prepared; `None` while its backend cannot be ended.
@@ -250,6 +262,14 @@ fn until(deadline: Instant) -> Limits {
         statement: left,
         idle: left,
     }
+}
+
+/// No vote.
+fn unknown(why: &Refusal) -> ResourceError {
+    ResourceError::transient(format!(
+        "whether the branch is prepared cannot be told now ({}: {}); the coordinator's abort will end it",
+        why.reason, why.message
+    ))
 }
 
 fn unknown_branch() -> Refusal {
