@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use config::{Environment, File, FileFormat};
+use handfast_proto::sizes::REQUEST_BYTES;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind};
@@ -42,7 +43,7 @@ pub struct Server {
     pub hello_timeout_ms: u64,
     /// How often participants are asked to scan their stores.
     pub scan_period_ms: u64,
-    /// The longest frame or request that is taken.
+    /// The longest frame of a session, and the longest request of an application with all of its operations, that is taken.
     pub frame_bytes: usize,
     /// Inputs that wait for the driver; further calls are answered BUSY, sessions wait.
     pub inbox_inputs: usize,
@@ -73,7 +74,7 @@ impl Default for Server {
             heartbeat_ms: 3000,
             hello_timeout_ms: 10_000,
             scan_period_ms: 10_000,
-            frame_bytes: 16 << 20,
+            frame_bytes: REQUEST_BYTES,
             inbox_inputs: 16_384,
             inbox_bytes: 256 << 20,
             calls: 250_000,

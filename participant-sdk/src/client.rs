@@ -40,6 +40,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use handfast_proto::ids::{IdempotencyKey, InvalidName, TransactionId};
+use handfast_proto::sizes::REQUEST_BYTES;
 use handfast_proto::{convert, v1};
 
 use crate::runtime;
@@ -66,6 +67,9 @@ pub struct ClientOptions {
     pub connect_timeout: Duration,
     /// How one-shot transactions travel.
     pub transport: Transport,
+    /// The most bytes of a one-shot transaction with all of its operations; a longer one is refused before anything is sent. As
+    /// much as the coordinator's `server.frame_bytes`: raise both.
+    pub request_bytes: usize,
     /// First wait between tries; doubles.
     pub backoff_first: Duration,
     /// Longest wait between tries.
@@ -82,6 +86,7 @@ impl ClientOptions {
             read_patience: Duration::from_secs(15),
             connect_timeout: Duration::from_secs(3),
             transport: Transport::default(),
+            request_bytes: REQUEST_BYTES,
             backoff_first: Duration::from_millis(20),
             backoff_longest: Duration::from_secs(2),
         }
@@ -144,13 +149,13 @@ impl Client {
             patience: timeout.saturating_add(self.options().answer_margin),
             ambiguity,
         };
-        let request = transaction.into_wire()?;
+        let request = transaction.into_wire(millis(timeout).max(1), self.options().request_bytes)?;
         let answer = self
             .caller
             .call(tries, |client, remaining| {
                 let mut request = request.clone();
                 // A later try has what is left of the same deadline; at least a millisecond, because 0 is the default.
-                request.timeout_ms = millis(timeout.min(remaining)).max(1);
+                request.timeout_ms = request.timeout_ms.min(millis(remaining)).max(1);
                 async move { client.execute(request).await }
             })
             .await;

@@ -4,6 +4,7 @@
 //! - [`tcc`]: the calls that `handfast-agent` makes of a service with try, confirm and cancel (`handfast.tcc.v1`).
 //! - [`ids`]: who a transaction, a branch, a log, a store is.
 //! - [`convert`]: wire to ids, with an error that names the field.
+//! - [`sizes`]: how long the messages of applications may be.
 //! - [`status`]: the one mapping between an error's stable reason and a gRPC status.
 //! - [`alarm`]: the timer of the event loops at both ends of a session.
 //! - [`transport`]: how calls get from one process to another.
@@ -13,6 +14,7 @@
 
 pub mod alarm;
 pub mod convert;
+pub mod sizes;
 pub mod status;
 pub mod transport;
 

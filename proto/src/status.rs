@@ -67,7 +67,7 @@ reasons! {
     NoBranches = "NO_BRANCHES", InvalidArgument, FixRequest;
     /// More branches than a transaction may have.
     TooManyBranches = "TOO_MANY_BRANCHES", InvalidArgument, FixRequest;
-    /// An operation is longer than the server takes.
+    /// An operation, or a request with all of its operations, is longer than the server takes.
     OperationTooLarge = "OPERATION_TOO_LARGE", InvalidArgument, FixRequest;
     /// The key asks to be kept for longer than the server keeps any.
     KeyRetentionTooLong = "KEY_RETENTION_TOO_LONG", InvalidArgument, FixRequest;

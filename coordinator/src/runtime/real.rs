@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
+use handfast_proto::sizes::message_bytes;
 use handfast_proto::v1::admin_server::AdminServer;
 use handfast_proto::v1::participants_server::ParticipantsServer;
 use handfast_proto::v1::transactions_server::TransactionsServer;
@@ -78,7 +79,7 @@ pub async fn serve(
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS))
         .add_service(health)
         .add_service(reflection)
-        .add_service(transactions.max_decoding_message_size(services.frame_bytes))
+        .add_service(transactions.max_decoding_message_size(message_bytes(services.frame_bytes)))
         .add_service(participants.max_decoding_message_size(services.frame_bytes))
         .add_service(admin)
         .serve_with_incoming_shutdown(TcpIncoming::from(listener.0).with_nodelay(Some(true)), stopped)

@@ -17,7 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::answers;
-use super::transactions::{execute_request, invalid};
+use super::transactions::{execute_request, fits, invalid};
 use crate::driver::{Answer, DriverHandle, FRAMES_IN_FLIGHT, Input, StreamId};
 use crate::runtime;
 
@@ -27,10 +27,11 @@ const WINDOW: usize = 131_072;
 /// Messages to a client, and how they end.
 pub type Responses = Pin<Box<dyn Stream<Item = Result<v1::ExecuteStreamResponse, Status>> + Send>>;
 
-/// Serves a stream that a client has opened; `place` is kept while it is read or written.
+/// Serves a stream that a client has opened, for requests of so many bytes; `place` is kept while it is read or written.
 pub async fn serve(
     driver: DriverHandle,
     incoming: Streaming<v1::ExecuteStreamRequest>,
+    request_bytes: usize,
     place: OwnedSemaphorePermit,
 ) -> Result<Responses, Failure> {
     let (answers, outgoing) = mpsc::channel(FRAMES_IN_FLIGHT);
@@ -48,6 +49,7 @@ pub async fn serve(
         driver,
         stream: number,
         incoming,
+        request_bytes,
         window,
         _place: place.clone(),
     };
@@ -77,6 +79,7 @@ struct Reader {
     driver: DriverHandle,
     stream: StreamId,
     incoming: Streaming<v1::ExecuteStreamRequest>,
+    request_bytes: usize,
     window: Arc<Semaphore>,
     _place: Arc<OwnedSemaphorePermit>,
 }
@@ -104,8 +107,13 @@ impl Reader {
                 let text = format!("requests: {count} in one message; send at most {WINDOW}");
                 return Err(invalid(text).into());
             }
-            let bytes = message.encoded_len();
-            let requests = message.requests.into_iter().map(request).collect();
+            let (mut bytes, mut requests) = (0, Vec::with_capacity(message.requests.len()));
+            for numbered in message.requests {
+                let number = numbered.number;
+                let taken = self.taken(numbered);
+                bytes += taken.as_ref().map_or(0, |(_, bytes)| *bytes);
+                requests.push((number, taken.map(|(request, _)| request)));
+            }
             match self.window.acquire_many(count).await {
                 // Given back with the answers.
                 Ok(window) => window.forget(),
@@ -123,14 +131,16 @@ impl Reader {
         }
         Ok(())
     }
-}
 
-fn request(numbered: v1::NumberedRequest) -> (u64, Result<ExecuteRequest, Failure>) {
-    let request = match numbered.request {
-        Some(request) => execute_request(request),
-        None => Err(invalid("request: give the transaction")),
-    };
-    (numbered.number, request)
+    /// The transaction and its bytes on the wire. One that cannot be taken is answered under its number, and the stream goes on.
+    fn taken(&self, numbered: v1::NumberedRequest) -> Result<(ExecuteRequest, usize), Failure> {
+        let request = numbered
+            .request
+            .ok_or_else(|| invalid("request: give the transaction"))?;
+        let bytes = request.encoded_len();
+        fits(bytes, self.request_bytes)?;
+        Ok((execute_request(request)?, bytes))
+    }
 }
 
 fn numbered((number, answer): (u64, Answer)) -> v1::NumberedAnswer {

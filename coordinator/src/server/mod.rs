@@ -31,7 +31,7 @@ pub struct Services {
     pub admin: AdminService,
     /// Who may. The seam asks before it hands a call to the service, whatever is called.
     pub operators: Operators,
-    /// The longest frame or request that is taken.
+    /// The longest frame of a session, and the longest request, that is taken.
     pub frame_bytes: usize,
 }
 
@@ -46,7 +46,11 @@ impl Services {
     /// The services over this driver.
     pub fn new(driver: &DriverHandle, settings: &Settings) -> Services {
         Services {
-            transactions: TransactionsService::new(driver.clone(), settings.server.streams),
+            transactions: TransactionsService::new(
+                driver.clone(),
+                settings.server.streams,
+                settings.server.frame_bytes,
+            ),
             participants: ParticipantsService::new(driver.clone(), settings.server.clone()),
             admin: AdminService::new(driver.clone()),
             operators: settings.server.operators.clone(),

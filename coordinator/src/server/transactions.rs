@@ -26,16 +26,18 @@ const PAGE_SIZE_MAX: usize = 1000;
 pub struct TransactionsService {
     driver: DriverHandle,
     streams: usize,
+    request_bytes: usize,
     places: Arc<Semaphore>,
 }
 
 impl TransactionsService {
-    /// Over this driver, for so many streams at a time.
-    pub fn new(driver: DriverHandle, streams: usize) -> Self {
+    /// Over this driver, for so many streams at a time, and for transactions of so many bytes.
+    pub fn new(driver: DriverHandle, streams: usize, request_bytes: usize) -> Self {
         let places = Arc::new(Semaphore::new(streams));
         TransactionsService {
             driver,
             streams,
+            request_bytes,
             places,
         }
     }
@@ -49,6 +51,7 @@ impl Transactions for TransactionsService {
     ) -> Result<Response<v1::ExecuteResponse>, Status> {
         let request = request.into_inner();
         let bytes = request.encoded_len();
+        fits(bytes, self.request_bytes)?;
         let request = driver::Request::Execute(execute_request(request)?);
         let result = answers::result(self.driver.call(request, bytes).await?)?;
         Ok(Response::new(v1::ExecuteResponse { result: Some(result) }))
@@ -65,7 +68,8 @@ impl Transactions for TransactionsService {
             let message = format!("there are {limit} streams, which is the limit; raise server.streams");
             Status::from(Failure::new(Reason::Busy, message))
         })?;
-        let responses = execute_stream::serve(self.driver.clone(), request.into_inner(), place).await?;
+        let (driver, incoming) = (self.driver.clone(), request.into_inner());
+        let responses = execute_stream::serve(driver, incoming, self.request_bytes, place).await?;
         Ok(Response::new(responses))
     }
 
@@ -178,6 +182,18 @@ async fn next_view(
             Some((Err(Failure::new(Reason::Stopped, message).into()), None))
         }
     }
+}
+
+/// Refuses a transaction that is longer than any may be, whatever the bounds of its parts are.
+pub(super) fn fits(found: usize, limit: usize) -> Result<(), Failure> {
+    if found <= limit {
+        return Ok(());
+    }
+    let message = format!(
+        "the request has {found} bytes and may have {limit} (server.frame_bytes); nothing was executed. Send references to the \
+         data instead, or several transactions"
+    );
+    Err(Failure::new(Reason::OperationTooLarge, message))
 }
 
 pub(super) fn execute_request(request: v1::ExecuteRequest) -> Result<ExecuteRequest, Failure> {

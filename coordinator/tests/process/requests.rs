@@ -3,6 +3,8 @@
 use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use handfast_core::Limits;
+use handfast_proto::sizes::REQUEST_BYTES;
 use handfast_proto::status::{Failure, Reason};
 use handfast_proto::v1;
 use handfast_proto::v1::transactions_client::TransactionsClient;
@@ -46,6 +48,16 @@ pub fn keyed(key: &str, resources: &[&str]) -> v1::ExecuteRequest {
         }),
         ..unkeyed(resources)
     }
+}
+
+/// Operations of which each is as long as it may be, and which together are longer than a request may be.
+pub fn too_long(resource: &str) -> v1::ExecuteRequest {
+    let operation_bytes = Limits::default().operation_bytes;
+    let mut request = unkeyed(&vec![resource; REQUEST_BYTES / operation_bytes + 1]);
+    for operation in &mut request.operations {
+        operation.operation = vec![0; operation_bytes].into();
+    }
+    request
 }
 
 /// Executes without a key.
@@ -119,6 +131,8 @@ async fn what_cannot_be_is_refused_with_its_reason() {
     let mut large = unkeyed(&["orders-db"]);
     large.operations[0].operation = vec![0; 1001].into();
     assert_eq!(reason(client.execute(large).await), Reason::OperationTooLarge);
+    let longest = too_long("orders-db");
+    assert_eq!(reason(client.execute(longest).await), Reason::OperationTooLarge);
 
     let long = "k".repeat(129);
     assert_eq!(

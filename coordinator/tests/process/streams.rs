@@ -12,7 +12,7 @@ use tonic::{Code, Streaming};
 
 use crate::coordinator::{Coordinator, data_directory};
 use crate::participant::{State, Store};
-use crate::requests::{committed, keyed, unkeyed};
+use crate::requests::{committed, keyed, too_long, unkeyed};
 use crate::soon;
 
 /// One stream, message by message.
@@ -161,5 +161,63 @@ async fn more_requests_than_a_stream_may_have_in_one_message_end_it_with_words()
     assert!(
         matches!(&ended, Err(status) if status.code() == Code::InvalidArgument && status.message().contains("131072")),
         "{ended:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_long_is_told_so_and_breaks_nothing_of_its_stream() {
+    let (_temporary, data) = data_directory();
+    let coordinator = Coordinator::start(&data);
+    let store = Store::new("ledger", 1);
+    store.serve(&coordinator.address).await;
+    let mut client = coordinator.client().await;
+    let mut stream = Stream::open(&mut client).await;
+    let good = |number| (number, Some(unkeyed(&["ledger"])));
+    let bad = |number| (number, Some(too_long("ledger")));
+    stream.ask([good(1)]).await;
+    stream.ask([bad(2)]).await;
+    stream.ask([good(3), bad(4), good(5)]).await;
+    let answers = stream.answers(5).await;
+    for number in [1, 3, 5] {
+        assert!(
+            matches!(answers[&number], Answer::Committed(_)),
+            "{number}: {answers:?}"
+        );
+    }
+    for number in [2, 4] {
+        assert_eq!(reason(&answers[&number]), "OPERATION_TOO_LARGE");
+        let Answer::Failure(failure) = &answers[&number] else {
+            unreachable!("looked at right above")
+        };
+        assert!(
+            failure.message.contains("16777216"),
+            "it says the limit: {failure:?}"
+        );
+    }
+    assert_eq!(store.branches().len(), 3, "nothing of the others was executed");
+}
+
+#[tokio::test]
+async fn what_gathers_in_a_message_may_be_longer_than_the_longest_request() {
+    let (_temporary, data) = data_directory();
+    let limits = [
+        ("HANDFAST_LIMITS__OPERATION_BYTES", "1000"),
+        ("HANDFAST_SERVER__FRAME_BYTES", "70000"),
+    ];
+    let coordinator = Coordinator::start_with(&data, &limits);
+    Store::new("ledger", 1).serve(&coordinator.address).await;
+    let mut client = coordinator.client().await;
+    let mut stream = Stream::open(&mut client).await;
+    let long = |number| {
+        let mut request = unkeyed(&["ledger"]);
+        request.operations[0].operation = vec![0; 1000].into();
+        (number, Some(request))
+    };
+    stream.ask((0..1000).map(long)).await;
+    let answers = stream.answers(1000).await;
+    assert!(
+        answers
+            .values()
+            .all(|answer| matches!(answer, Answer::Committed(_)))
     );
 }

@@ -22,7 +22,7 @@ pub enum ClientError {
     /// The same request will fail again: change it.
     #[error("{message}; change the request")]
     FixRequest {
-        /// The coordinator's reason; `None` if the request was not sent at all.
+        /// The coordinator's reason, or the one that it would give; `None` if the request makes no sense by itself.
         reason: Option<Reason>,
         /// What is wrong with it.
         message: String,

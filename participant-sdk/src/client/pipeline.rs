@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use handfast_proto::convert;
 use handfast_proto::ids::TransactionId;
+use handfast_proto::sizes::GATHERED_BYTES;
 use handfast_proto::status::Failure;
 use handfast_proto::transport::Channel;
 use handfast_proto::v1;
@@ -25,9 +26,8 @@ use crate::runtime;
 
 /// Requests that wait to be sent; with more, callers wait.
 const QUEUE: usize = 4096;
-/// A message ends once it holds as many requests, or about as many bytes.
+/// A message holds at most so many requests.
 const REQUESTS: usize = 4096;
-const TARGET_BYTES: usize = 1 << 20;
 /// Messages that the transport has not taken yet.
 const MESSAGES_AHEAD: usize = 1;
 
@@ -192,16 +192,16 @@ impl Pump {
         }
     }
 
-    /// The next message; callers that have gone meanwhile are left out.
+    /// The next message, of [`GATHERED_BYTES`] or of one request; callers that have gone meanwhile are left out.
     fn message(&mut self) -> v1::ExecuteStreamRequest {
         let mut bytes = 0;
         let mut taken = 0;
         let mut requests = Vec::with_capacity(self.gathered.len());
         for ask in &self.gathered {
-            if taken > 0 && bytes >= TARGET_BYTES {
+            bytes += ask.request.encoded_len();
+            if taken > 0 && bytes > GATHERED_BYTES {
                 break;
             }
-            bytes += ask.request.encoded_len();
             taken += 1;
         }
         for ask in self.gathered.drain(..taken) {

@@ -3,7 +3,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use handfast_proto::status::Reason;
 use handfast_proto::v1;
+use prost::Message;
 
 use super::{ClientError, millis};
 
@@ -96,7 +98,12 @@ impl Transaction {
         self
     }
 
-    pub(super) fn into_wire(self) -> Result<v1::ExecuteRequest, ClientError> {
+    /// As a message of at most so many bytes.
+    pub(super) fn into_wire(
+        self,
+        timeout_ms: u64,
+        request_bytes: usize,
+    ) -> Result<v1::ExecuteRequest, ClientError> {
         if self.operations.is_empty() {
             return Err(ClientError::fix("a transaction needs at least one operation"));
         }
@@ -105,11 +112,23 @@ impl Transaction {
             key: key.key,
             expires_at_ms: key.expires_at_ms,
         };
-        Ok(v1::ExecuteRequest {
+        let request = v1::ExecuteRequest {
             key: self.key.map(key),
             operations: self.operations.into_iter().map(operation).collect(),
-            timeout_ms: 0,
+            timeout_ms,
             wait: self.wait.into_wire(),
-        })
+        };
+        let found = request.encoded_len();
+        if found > request_bytes {
+            return Err(ClientError::FixRequest {
+                reason: Some(Reason::OperationTooLarge),
+                message: format!(
+                    "the transaction has {found} bytes and may have {request_bytes} (ClientOptions::request_bytes, and the \
+                     coordinator's server.frame_bytes); nothing was sent. Send references to the data instead, or several \
+                     transactions"
+                ),
+            });
+        }
+        Ok(request)
     }
 }

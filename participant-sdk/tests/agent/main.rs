@@ -4,6 +4,7 @@
 //! - `checking`: what `check` says of good and of broken files
 //! - `files`: kind `files`, killed at each of its steps
 //! - `serving`: several resources in one process, one of them down, another instance that finishes what the first promised
+//! - `sizes`: the longest requests, and longer ones, among others on one connection
 //! - `tcc`: kind `tcc` over each transport, killed between any two steps
 //! - `wrong_store`: another database behind a name
 #![cfg(all(
@@ -26,6 +27,7 @@ mod hotel;
 mod patient_disk;
 mod process;
 mod serving;
+mod sizes;
 mod tcc;
 mod wrong_store;
 

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::Poll;
 
+use handfast_proto::sizes::REQUEST_BYTES;
 use handfast_proto::v1::transactions_server::Transactions as _;
 use tonic::Code;
 
@@ -51,7 +52,7 @@ async fn a_call_that_is_dropped_at_any_poll_ends_as_if_its_answer_was_lost() {
     for polls in 0..POLLS {
         let cluster = Cluster::new(&settings).await;
         let mut session = cluster.dial("orders-db").await;
-        let service = TransactionsService::new(cluster.handle.clone(), 1);
+        let service = TransactionsService::new(cluster.handle.clone(), 1, REQUEST_BYTES);
         let mut prepared = Vec::new();
         let mut turn = 0;
         ended = poll_and_drop(service.execute(executing()), polls, async || {
