@@ -38,7 +38,8 @@ impl<S: Staged, D: Disk> Engine for Journal<S, D> {
     }
 
     async fn open(&mut self) -> Result<Opened, EngineError> {
-        self.log.flush().await?;
+        let durable = self.log.flush().await?;
+        self.state.staged.synced(durable.0);
         let seen = self.state.seen.values().copied().collect();
         Ok(Opened {
             identity: self.identity,

@@ -25,6 +25,8 @@ const LOG: LogId = LogId(7);
 struct Tally {
     reserved: BTreeMap<BranchKey, Vec<u8>>,
     applied: Vec<(BranchKey, Vec<u8>)>,
+    /// What it has been told is durable.
+    synced: u64,
 }
 
 impl Staged for Tally {
@@ -49,6 +51,10 @@ impl Staged for Tally {
 
     fn release(&mut self, branch: BranchKey, operation: &[u8]) {
         assert_eq!(self.reserved.remove(&branch).as_deref(), Some(operation));
+    }
+
+    fn synced(&mut self, position: u64) {
+        self.synced = position;
     }
 
     fn snapshot(&self) -> Vec<Bytes> {

@@ -55,6 +55,22 @@ async fn an_acknowledgement_waits_until_the_effect_is_durable() {
     }
 }
 
+/// A commit is noted, the session is lost before its sync, and the next Hello shows the marker: that is acknowledgement enough
+/// for the coordinator to tell a client that it is applied.
+#[tokio::test]
+async fn what_a_hello_shows_as_done_may_be_read() {
+    let mut bench = Bench::new().await;
+    assert_eq!(bench.vote(branch(1), b"work").await, VoteKind::Prepared);
+    let before = bench.journal.staged().synced;
+    bench.decide(branch(1), Decision::Commit);
+    bench.journal.session_lost();
+    let opened = bench.journal.open().await.unwrap();
+    assert_eq!(opened.lines[0].phase, crate::resource::ScanPhase::Committed);
+    let synced = bench.journal.staged().synced;
+    assert!(synced > before, "readers see what was applied");
+    assert_eq!(synced, bench.journal.log.durable().0);
+}
+
 #[tokio::test]
 async fn a_frame_of_prepares_costs_one_batch() {
     let mut bench = Bench::new().await;
