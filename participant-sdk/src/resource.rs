@@ -146,14 +146,14 @@ pub enum ScanPhase {
     Committed,
 }
 
-/// The most that a store has seen of one coordinator's log, kept durably with what the store writes anyway.
+/// The most that a store has seen of one coordinator's log, or of one epoch of it, kept durably with what the store writes anyway.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SeenLog {
     /// Which log.
     pub log: LogId,
-    /// The highest epoch.
+    /// The highest epoch, or which one.
     pub epoch: Epoch,
-    /// The highest LSN that it said was durable.
+    /// The highest LSN that it said was durable in that epoch; 0 if nothing was seen of it.
     pub lsn: u64,
 }
 
@@ -214,7 +214,8 @@ pub trait Resource: Send + Sync + 'static {
     /// sessions of this process is cancelled here, or can from here on only end in rollback.
     fn open(&self) -> impl Future<Output = Result<StoreIdentity, ResourceError>> + Send;
 
-    /// What the store has durably seen of coordinators' logs, for Hello.
+    /// What the store has durably seen of coordinators' logs, for Hello: of each log the highest position, or one an epoch. The
+    /// coordinator measures each by the end of its epoch, so that more of them find more old copies of its log.
     fn seen(&self) -> impl Future<Output = Result<Vec<SeenLog>, ResourceError>> + Send;
 
     /// Does the work, if it comes along, and votes. `seen` is to be written with whatever the branch writes. After

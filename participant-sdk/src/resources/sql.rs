@@ -7,6 +7,7 @@ pub(super) mod lost_work;
 pub(super) mod open_branches;
 pub(super) mod operation;
 pub(super) mod parameter;
+pub(super) mod positions;
 pub(super) mod running;
 
 pub use open_branches::Receipt;

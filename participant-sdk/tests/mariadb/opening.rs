@@ -264,3 +264,16 @@ async fn a_copy_is_refused_until_a_person_says_what_it_is() {
     bank.sql("UPDATE handfast_store SET layout = 99");
     refused(bank.options(), true, "layout 99").await;
 }
+
+#[tokio::test]
+async fn tables_of_the_first_layout_are_refused_with_what_converts_them() {
+    let bank = Bank::new();
+    bank.open().await;
+    bank.sql("ALTER TABLE handfast_seen DROP PRIMARY KEY, ADD PRIMARY KEY (log_id)");
+    bank.sql("UPDATE handfast_store SET layout = 1");
+    let error = MariadbResource::new(bank.options()).open().await.unwrap_err();
+    assert!(error.permanent, "{error}");
+    let (_, conversion) = error.message.split_once("once: ").unwrap();
+    bank.sql(conversion);
+    assert_eq!(bank.open().await.seen().await.unwrap(), []);
+}

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use handfast_participant::ids::{Epoch, LogId};
+use handfast_participant::ids::{Epoch, LogId, Partition, TransactionId};
 use handfast_participant::resources::mariadb::MariadbResource;
-use handfast_participant::{BranchKey, Decision, Resource, ScanLine, ScanPhase, SeenLog, Work};
+use handfast_participant::{BranchKey, Completion, Decision, Resource, ScanLine, ScanPhase, SeenLog, Work};
 
 use super::{Bank, LIMIT, PREPARED, add, branch, done, open, prepare, seen};
 
@@ -42,7 +42,7 @@ async fn committed(resource: &MariadbResource, branch: BranchKey, seen: SeenLog)
 }
 
 #[tokio::test]
-async fn the_highest_position_of_each_log_outlives_its_markers() {
+async fn the_highest_position_of_each_epoch_outlives_its_markers() {
     let bank = Bank::new();
     let resource = bank.open().await;
     assert_eq!(resource.seen().await.unwrap(), []);
@@ -64,7 +64,7 @@ async fn the_highest_position_of_each_log_outlives_its_markers() {
         committed(&resource, *branch, seen).await;
     }
     committed(&resource, foreign, other).await;
-    let expected = [seen(8, 30), other];
+    let expected = [seen(7, 90), seen(8, 30), other];
     assert_eq!(resource.seen().await.unwrap(), expected);
     for _ in 0..2 {
         resource.forget(&branches[..3]).await.unwrap();
@@ -73,6 +73,53 @@ async fn the_highest_position_of_each_log_outlives_its_markers() {
     resource.forget(&[branches[3], foreign]).await.unwrap();
     assert_eq!(resource.seen().await.unwrap(), expected);
     assert_eq!(bank.sql("SELECT COUNT(*) FROM handfast_marker"), "0");
+}
+
+/// A fence knows the epoch of its transaction and nothing of the log. An old copy of the log must not pass because of it.
+#[tokio::test]
+async fn a_fence_hides_no_position() {
+    let bank = Bank::new();
+    let resource = bank.open().await;
+    let (before, after) = (branch(), branch());
+    let fenced = BranchKey {
+        transaction: TransactionId::new(1_000, Partition(0), Epoch(9), super::next()),
+        ..branch()
+    };
+    committed(&resource, before, seen(7, 40)).await;
+    let aborted = resource.finish(fenced, Decision::Abort).await.unwrap();
+    assert_eq!(aborted, Completion::Done);
+    for forgotten in [&[][..], &[fenced], &[before], &[fenced, before]] {
+        resource.forget(forgotten).await.unwrap();
+        assert_eq!(resource.seen().await.unwrap(), [seen(7, 40), seen(9, 0)]);
+    }
+    committed(&resource, after, seen(9, 50)).await;
+    for forgotten in [&[][..], &[after]] {
+        resource.forget(forgotten).await.unwrap();
+        assert_eq!(resource.seen().await.unwrap(), [seen(7, 40), seen(9, 50)]);
+    }
+}
+
+#[tokio::test]
+async fn of_many_epochs_the_newest_are_kept() {
+    let bank = Bank::new();
+    let resource = bank.open().await;
+    let mut branches = Vec::new();
+    for epoch in 1..=20 {
+        let branch = branch();
+        committed(&resource, branch, seen(epoch, 10 * u64::from(epoch))).await;
+        branches.push(branch);
+    }
+    let newest: Vec<SeenLog> = (5..=20).map(|epoch| seen(epoch, 10 * u64::from(epoch))).collect();
+    let reported = resource.seen().await.unwrap();
+    assert_eq!(reported[reported.len() - 16..], newest);
+    resource.forget(&branches).await.unwrap();
+    let reported = resource.seen().await.unwrap();
+    assert_eq!(reported[reported.len() - 16..], newest);
+    assert!(reported.len() <= 17);
+    assert_eq!(
+        bank.sql("SELECT COUNT(*) FROM handfast_seen"),
+        reported.len().to_string()
+    );
 }
 
 #[tokio::test]

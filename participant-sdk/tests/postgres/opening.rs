@@ -171,6 +171,19 @@ async fn a_copy_is_refused_until_a_person_says_what_it_is() {
 }
 
 #[tokio::test]
+async fn tables_of_the_first_layout_are_refused_with_what_converts_them() {
+    let bank = Bank::new();
+    bank.open().await;
+    bank.sql("ALTER TABLE handfast.seen DROP CONSTRAINT seen_pkey, ADD PRIMARY KEY (log_id)");
+    bank.sql("UPDATE handfast.store SET layout = 1");
+    let error = PostgresResource::new(bank.options()).open().await.unwrap_err();
+    assert!(error.permanent, "{error}");
+    let (_, conversion) = error.message.split_once("once: ").unwrap();
+    bank.sql(conversion);
+    assert_eq!(bank.open().await.seen().await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn a_standby_is_waited_for_and_its_promotion_is_a_new_generation() {
     let mut server = PostgresServer::start(&["max_prepared_transactions=4"]).unwrap();
     let identity = PostgresResource::new(options(&server.url("postgres")))

@@ -21,7 +21,7 @@ use mysql_async::{Conn, Error, Row};
 use super::connection::{batch, column};
 use super::failure::{is_no_such_table, resource_error};
 use super::preconditions::{self, Server};
-use super::schema::LAYOUT;
+use super::schema::{FROM_LAYOUT_1, LAYOUT};
 use crate::resource::{ResourceError, StoreIdentity};
 use crate::runtime::random_bits;
 
@@ -102,6 +102,12 @@ pub(super) async fn look_up(conn: &mut Conn) -> Result<Described, ResourceError>
 
 /// Whether the row was made here.
 fn compare(stored: &Stored, here: &Place) -> Result<(), ResourceError> {
+    if stored.layout == 1 {
+        return Err(ResourceError::permanent(format!(
+            "the handfast_ tables have layout 1, and this build reads layout {LAYOUT}; stop all agents of this database, and run in it, \
+             once: {FROM_LAYOUT_1}"
+        )));
+    }
     if stored.layout != LAYOUT {
         return Err(ResourceError::permanent(format!(
             "the handfast_ tables have layout {}, and this build reads layout {LAYOUT}; use the build that made them, or a \

@@ -4,8 +4,8 @@
 //! - A *fence* (`aborted`) is written when a branch has been rolled back or was never seen. Late work for the branch collides
 //!   with it, because its marker has the same key.
 //!
-//! Both carry the highest epoch and LSN of the coordinator's log that the writer had seen; when they are deleted, the maximum
-//! moves to `handfast_seen`, which is written at no other time.
+//! Both carry the epoch of the coordinator's log, and a marker the highest LSN that the writer had seen; when they are deleted, the
+//! maximum of each epoch moves to `handfast_seen` ([`Positions`] says what for).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,11 +14,12 @@ use handfast_proto::ids::{Epoch, LogId};
 use mysql_async::{Conn, Error};
 
 use super::connection::{batch, column};
-use super::options::{BATCH, MAX_LOGS, MAX_OLD_MARKERS};
+use super::options::{BATCH, MAX_OLD_MARKERS};
 use super::server::Flavor;
 use super::{holders, xid};
 use crate::resource::{BranchKey, SeenLog};
 use crate::resources::old_markers::OldMarkers;
+use crate::resources::sql::positions::{MAX_EPOCHS, MAX_LOGS, MAX_ROWS, Positions};
 
 /// The variable that tells whether the branch wrote to tables that cannot be rolled back.
 pub(super) const UNTRANSACTED: &str = "@handfast_untransacted";
@@ -85,17 +86,17 @@ pub(super) async fn look_up(conn: &mut Conn, branch: BranchKey) -> Result<Option
     }))
 }
 
-/// The highest (epoch, LSN) of each log, over all markers and what was kept of deleted ones. Two index probes a log.
+/// What was seen of each log, over all markers and what was kept of deleted ones. One index probe an epoch and one a log; rows that
+/// say nothing more are deleted.
 pub(super) async fn seen(conn: &mut Conn) -> Result<Vec<SeenLog>, Error> {
-    let mut highest: BTreeMap<String, (u32, u64)> = BTreeMap::new();
-    let mut raise = |log: String, epoch: u64, lsn: u64| {
-        let position = (u32::try_from(epoch).unwrap_or(u32::MAX), lsn);
-        let known = highest.entry(log).or_insert(position);
-        *known = position.max(*known);
-    };
-    let kept = format!("SELECT log_id, epoch, lsn FROM handfast_seen ORDER BY log_id LIMIT {MAX_LOGS}");
+    let (mut positions, mut rows) = (Positions::default(), Vec::new());
+    let kept =
+        format!("SELECT log_id, epoch, lsn FROM handfast_seen ORDER BY log_id, epoch DESC LIMIT {MAX_ROWS}");
     for row in batch(conn, &kept).await? {
-        raise(column(&row, 0)?, column(&row, 1)?, column(&row, 2)?);
+        if let Some((log, epoch, lsn)) = position(&row)? {
+            positions.raise(log, epoch, lsn);
+            rows.push((log, epoch));
+        }
     }
     let mut last = String::new();
     for _ in 0..MAX_LOGS {
@@ -105,24 +106,44 @@ pub(super) async fn seen(conn: &mut Conn) -> Result<Vec<SeenLog>, Error> {
             break;
         };
         last = column(&row, 0)?;
-        let top = format!(
-            "SELECT epoch, seen_lsn FROM handfast_marker WHERE log_id = '{last}' ORDER BY epoch DESC, seen_lsn DESC LIMIT 1"
-        );
-        if let Some(row) = batch(conn, &top).await?.pop() {
-            raise(last.clone(), column(&row, 0)?, column(&row, 1)?);
+        let (mut below, mut told) = (u64::MAX, 0);
+        for _ in 0..MAX_ROWS / MAX_LOGS {
+            let top = format!(
+                "SELECT log_id, epoch, seen_lsn FROM handfast_marker WHERE log_id = '{last}' AND epoch < {below} \
+                 ORDER BY epoch DESC, seen_lsn DESC LIMIT 1"
+            );
+            let Some(row) = batch(conn, &top).await?.pop() else {
+                break;
+            };
+            below = column(&row, 1)?;
+            if let Some((log, epoch, lsn)) = position(&row)? {
+                positions.raise(log, epoch, lsn);
+                told += usize::from(lsn > 0);
+            }
+            if told == MAX_EPOCHS {
+                break;
+            }
         }
     }
-    Ok(highest
-        .into_iter()
-        .filter_map(|(log, (epoch, lsn))| {
-            Some(SeenLog {
-                log: LogId(u128::from_str_radix(&log, 16).ok()?),
-                epoch: Epoch(epoch),
-                lsn,
-            })
-        })
-        .take(MAX_LOGS)
-        .collect())
+    for (log, epoch) in positions.surplus(&rows) {
+        let delete = format!(
+            "DELETE FROM handfast_seen WHERE log_id = '{}' AND epoch = {}",
+            log_id(log),
+            epoch.0
+        );
+        batch(conn, &delete).await?;
+    }
+    Ok(positions.seen())
+}
+
+/// Log, epoch and LSN, if it is a row of ours.
+fn position(row: &mysql_async::Row) -> Result<Option<(LogId, Epoch, u64)>, Error> {
+    let log = u128::from_str_radix(&column::<String>(row, 0)?, 16)
+        .ok()
+        .map(LogId);
+    let epoch = Epoch(u32::try_from(column::<u64>(row, 1)?).unwrap_or(u32::MAX));
+    let lsn = column(row, 2)?;
+    Ok(log.map(|log| (log, epoch, lsn)))
 }
 
 /// Markers and fences beyond an age: those whose Forget was lost, or came while it could not be obeyed. Not more than
@@ -162,7 +183,7 @@ pub(super) async fn ages(conn: &mut Conn, branches: &[BranchKey]) -> Result<Vec<
     Ok(ages)
 }
 
-/// Deletes markers and fences, and keeps the highest position that they had seen.
+/// Deletes markers and fences, and keeps the highest position that they had seen in each epoch.
 ///
 /// A row stays while the branch is prepared (the row cannot be seen then), while work on it goes on in this process (`busy`),
 /// and while any connection holds the branch's lock. What stays is listed by a later scan, once it is old.
@@ -183,21 +204,21 @@ pub(super) async fn forget(
             holders::lock_of("branch")
         );
         let mut gone: Vec<String> = Vec::new();
-        let mut highest: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        let mut highest: BTreeMap<(String, u64), u64> = BTreeMap::new();
         for row in batch(conn, &select).await? {
             gone.push(format!("'{}'", column::<String>(&row, 0)?));
-            let position = (column(&row, 2)?, column(&row, 3)?);
-            let known = highest.entry(column(&row, 1)?).or_insert(position);
-            *known = position.max(*known);
+            let lsn = column(&row, 3)?;
+            let known = highest.entry((column(&row, 1)?, column(&row, 2)?)).or_insert(lsn);
+            *known = lsn.max(*known);
         }
         if gone.is_empty() {
             continue;
         }
         let mut delete = "START TRANSACTION".to_owned();
-        for (log, (epoch, lsn)) in highest {
+        for ((log, epoch), lsn) in highest {
             delete.push_str(&format!(
-                "; INSERT INTO handfast_seen (log_id, epoch, lsn) VALUES ('{log}', {epoch}, {lsn}) ON DUPLICATE KEY UPDATE \
-                 lsn = IF(epoch < {epoch} OR (epoch = {epoch} AND lsn < {lsn}), {lsn}, lsn), epoch = GREATEST(epoch, {epoch})"
+                "; INSERT INTO handfast_seen (log_id, epoch, lsn) VALUES ('{log}', {epoch}, {lsn}) \
+                 ON DUPLICATE KEY UPDATE lsn = GREATEST(lsn, {lsn})"
             ));
         }
         delete.push_str(&format!(

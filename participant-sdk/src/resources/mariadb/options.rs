@@ -21,8 +21,6 @@ pub(super) const SETTLE_LIMIT: Duration = Duration::from_secs(5);
 pub(super) const SETTLE_POLL: Duration = Duration::from_millis(10);
 /// How long a prepare waits for interactive statements that still run.
 pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(5);
-/// The most coordinators' logs that `seen` reports.
-pub(super) const MAX_LOGS: usize = 64;
 /// The most old markers that one scan lists.
 pub(super) const MAX_OLD_MARKERS: usize = 1_000;
 /// The most branches that one statement names.

@@ -7,7 +7,11 @@ use super::failure::{describe, resource_error};
 use crate::resource::ResourceError;
 
 /// The layout of the tables that this build makes and reads.
-pub(super) const LAYOUT: i64 = 1;
+pub(super) const LAYOUT: i64 = 2;
+
+/// Makes the tables of layout 1, which kept one epoch of each log, those of this one.
+pub(super) const FROM_LAYOUT_1: &str = "ALTER TABLE handfast_seen DROP PRIMARY KEY, ADD PRIMARY KEY (log_id, epoch); \
+    UPDATE handfast_store SET layout = 2";
 
 /// The tables, each with the statement that makes it. Only InnoDB keeps promises; nothing depends on the server's defaults.
 pub(super) const TABLES: [(&str, &str); 3] = [
@@ -42,11 +46,12 @@ pub(super) const TABLES: [(&str, &str); 3] = [
     (
         "handfast_seen",
         "CREATE TABLE IF NOT EXISTS handfast_seen (
-            log_id CHAR(32) NOT NULL PRIMARY KEY,
+            log_id CHAR(32) NOT NULL,
             epoch BIGINT UNSIGNED NOT NULL,
-            lsn BIGINT UNSIGNED NOT NULL)
+            lsn BIGINT UNSIGNED NOT NULL,
+            PRIMARY KEY (log_id, epoch))
             ENGINE = InnoDB CHARACTER SET ascii COLLATE ascii_bin
-            COMMENT = 'The highest position of each coordinator log among markers that were deleted.'",
+            COMMENT = 'The highest position in each epoch of each coordinator log among markers that were deleted.'",
     ),
 ];
 

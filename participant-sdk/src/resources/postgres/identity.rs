@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::failure::resource_error;
 use super::preconditions;
-use super::schema::LAYOUT;
+use super::schema::{FROM_LAYOUT_1, LAYOUT};
 use crate::resource::{ResourceError, StoreIdentity};
 use crate::runtime::random_bits;
 
@@ -139,6 +139,12 @@ pub(super) async fn look_up(client: &Client) -> Result<String, ResourceError> {
 
 /// Whether the row was made here.
 fn compare(stored: &Stored, here: &Place) -> Result<(), ResourceError> {
+    if stored.layout == 1 {
+        return Err(ResourceError::permanent(format!(
+            "schema handfast has layout 1, and this build reads layout {LAYOUT}; stop all agents of this database, and run in it, once: \
+             {FROM_LAYOUT_1}"
+        )));
+    }
     if stored.layout != LAYOUT {
         return Err(ResourceError::permanent(format!(
             "schema handfast has layout {}, and this build reads layout {LAYOUT}; use the build that made it, or a later one \

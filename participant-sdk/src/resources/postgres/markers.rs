@@ -4,10 +4,11 @@
 //! - A *fence* (`aborted`) is written when a branch has been rolled back or was never seen. Late work for the branch collides
 //!   with it, because its marker has the same key.
 //!
-//! Both carry the highest epoch and LSN of the coordinator's log that the writer had seen; when they are deleted, the maximum
-//! moves to `handfast.seen`, which is written at no other time.
+//! Both carry the epoch of the coordinator's log, and a marker the highest LSN that the writer had seen; when they are deleted, the
+//! maximum of each epoch moves to `handfast.seen` ([`Positions`] says what for).
 
 use std::collections::BTreeSet;
+use std::iter::repeat;
 use std::time::Duration;
 
 use handfast_proto::ids::{BranchId, Epoch, LogId, TransactionId};
@@ -17,9 +18,10 @@ use uuid::Uuid;
 
 use super::connection::NAME_PREFIX;
 use super::gid;
-use super::options::{MAX_LOGS, MAX_OLD_MARKERS};
+use super::options::MAX_OLD_MARKERS;
 use crate::resource::{BranchKey, SeenLog};
 use crate::resources::old_markers::OldMarkers;
+use crate::resources::sql::positions::{MAX_EPOCHS, MAX_ROWS, Positions};
 
 /// The most branches that one statement forgets.
 const FORGET_BATCH: usize = 1_000;
@@ -101,34 +103,61 @@ pub(super) async fn look_up(
     }))
 }
 
-/// The highest (epoch, LSN) of each log, over all markers and what was kept of deleted ones. One index probe a log.
+/// What was seen of each log, over all markers and what was kept of deleted ones. One index probe an epoch; rows that say nothing
+/// more are deleted.
 pub(super) async fn seen(client: &Client) -> Result<Vec<SeenLog>, tokio_postgres::Error> {
-    let rows = client
+    let of_markers = client
         .query_typed(
-            "WITH RECURSIVE log (id) AS ( \
-                 (SELECT log_id FROM handfast.marker ORDER BY log_id LIMIT 1) \
+            "WITH RECURSIVE found (log_id, epoch, lsn, told) AS ( \
+                 (SELECT log_id, epoch, seen_lsn, (seen_lsn > 0)::int FROM handfast.marker \
+                  ORDER BY log_id DESC, epoch DESC, seen_lsn DESC LIMIT 1) \
                  UNION ALL \
-                 SELECT (SELECT log_id FROM handfast.marker WHERE log_id > log.id ORDER BY log_id LIMIT 1) \
-                 FROM log WHERE log.id IS NOT NULL), \
-             highest AS ( \
-                 SELECT id, marker.epoch, marker.seen_lsn AS lsn FROM log, LATERAL ( \
-                     SELECT epoch, seen_lsn FROM handfast.marker WHERE log_id = log.id \
-                     ORDER BY epoch DESC, seen_lsn DESC LIMIT 1) AS marker \
-                 UNION ALL \
-                 SELECT log_id, epoch, lsn FROM handfast.seen) \
-             SELECT DISTINCT ON (id) id, epoch, lsn FROM highest ORDER BY id, epoch DESC, lsn DESC LIMIT $1",
-            &[(&MAX_LOGS, Type::INT8)],
+                 SELECT next.log_id, next.epoch, next.seen_lsn, \
+                     CASE WHEN next.log_id = found.log_id THEN found.told ELSE 0 END + (next.seen_lsn > 0)::int \
+                 FROM found, LATERAL ( \
+                     SELECT log_id, epoch, seen_lsn FROM handfast.marker m \
+                     WHERE (m.log_id, m.epoch) < (found.log_id, CASE WHEN found.told < $1 THEN found.epoch ELSE 0 END) \
+                     ORDER BY log_id DESC, epoch DESC, seen_lsn DESC LIMIT 1) AS next) \
+             SELECT log_id, epoch, lsn FROM found LIMIT $2",
+            &[
+                (&i32::try_from(MAX_EPOCHS).unwrap_or(i32::MAX), Type::INT4),
+                (&most_rows(), Type::INT8),
+            ],
         )
         .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(SeenLog {
-                log: LogId(row.try_get::<_, Uuid>(0)?.as_u128()),
-                epoch: Epoch(u32::try_from(row.try_get::<_, i64>(1)?).unwrap_or(u32::MAX)),
-                lsn: u64::try_from(row.try_get::<_, i64>(2)?).unwrap_or(0),
-            })
-        })
-        .collect()
+    let kept = client
+        .query_typed(
+            "SELECT log_id, epoch, lsn FROM handfast.seen ORDER BY log_id, epoch DESC LIMIT $1",
+            &[(&most_rows(), Type::INT8)],
+        )
+        .await?;
+    let mut positions = Positions::default();
+    let mut rows = Vec::with_capacity(kept.len());
+    for (row, is_kept) in of_markers
+        .iter()
+        .zip(repeat(false))
+        .chain(kept.iter().zip(repeat(true)))
+    {
+        let log = LogId(row.try_get::<_, Uuid>(0)?.as_u128());
+        let epoch = Epoch(u32::try_from(row.try_get::<_, i64>(1)?).unwrap_or(u32::MAX));
+        let lsn = u64::try_from(row.try_get::<_, i64>(2)?).unwrap_or(0);
+        positions.raise(log, epoch, lsn);
+        if is_kept {
+            rows.push((log, epoch));
+        }
+    }
+    for (log, epoch) in positions.surplus(&rows) {
+        let delete = "DELETE FROM handfast.seen WHERE log_id = $1 AND epoch = $2";
+        let (log, epoch) = (uuid_of(log.0), i64::from(epoch.0));
+        client
+            .execute_typed(delete, &[(&log, Type::UUID), (&epoch, Type::INT8)])
+            .await?;
+    }
+    Ok(positions.seen())
+}
+
+fn most_rows() -> i64 {
+    i64::try_from(MAX_ROWS).unwrap_or(i64::MAX)
 }
 
 /// The key of a row: log, transaction, branch.
@@ -176,7 +205,7 @@ fn branch_of(row: &Row) -> Result<Option<BranchKey>, tokio_postgres::Error> {
     }))
 }
 
-/// Deletes markers and fences, and keeps the highest position that they had seen.
+/// Deletes markers and fences, and keeps the highest position that they had seen in each epoch.
 ///
 /// A row stays while the branch is prepared, while work on it goes on in this process (`busy`), and while another session
 /// is in a transaction that is older than the row and might still be work on the branch. What stays is listed by a later
@@ -212,10 +241,8 @@ pub(super) async fn forget(
                          AND a.xact_start <= m.created_at) \
                      RETURNING m.log_id, m.epoch, m.seen_lsn) \
                  INSERT INTO handfast.seen AS s (log_id, epoch, lsn) \
-                 SELECT DISTINCT ON (log_id) log_id, epoch, seen_lsn FROM gone \
-                 ORDER BY log_id, epoch DESC, seen_lsn DESC \
-                 ON CONFLICT (log_id) DO UPDATE SET epoch = excluded.epoch, lsn = excluded.lsn \
-                 WHERE (excluded.epoch, excluded.lsn) > (s.epoch, s.lsn)",
+                 SELECT log_id, epoch, max(seen_lsn) FROM gone GROUP BY log_id, epoch ORDER BY log_id, epoch \
+                 ON CONFLICT (log_id, epoch) DO UPDATE SET lsn = excluded.lsn WHERE excluded.lsn > s.lsn",
                 &[
                     (&logs, Type::UUID_ARRAY),
                     (&transactions, Type::UUID_ARRAY),

@@ -23,8 +23,6 @@ pub(super) const SETTLE_POLL: Duration = Duration::from_millis(20);
 pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(5);
 /// How soon the server notices that the connection of a running statement is gone (PostgreSQL 14 and later).
 pub(super) const CONNECTION_CHECK: Duration = Duration::from_secs(1);
-/// The most coordinators' logs that `seen` reports.
-pub(super) const MAX_LOGS: i64 = 64;
 /// The most old markers that one scan lists.
 pub(super) const MAX_OLD_MARKERS: i64 = 1_000;
 /// The most rows that one interactive query returns.

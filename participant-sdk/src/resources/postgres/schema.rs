@@ -7,7 +7,11 @@ use super::failure::{describe, resource_error};
 use crate::resource::ResourceError;
 
 /// The layout of the tables that this build makes and reads.
-pub(super) const LAYOUT: i32 = 1;
+pub(super) const LAYOUT: i32 = 2;
+
+/// Makes the tables of layout 1, which kept one epoch of each log, those of this one.
+pub(super) const FROM_LAYOUT_1: &str = "ALTER TABLE handfast.seen DROP CONSTRAINT seen_pkey, ADD PRIMARY KEY (log_id, epoch); \
+    UPDATE handfast.store SET layout = 2";
 
 /// Held while the tables are made, so that instances that start together do not collide. Any number of our own.
 const SETUP_LOCK: i64 = 0x6861_6e64_6661_7374;
@@ -40,10 +44,12 @@ CREATE INDEX marker_seen ON handfast.marker (log_id, epoch, seen_lsn);
 CREATE INDEX marker_age ON handfast.marker (created_at);
 
 CREATE TABLE handfast.seen (
-    log_id uuid PRIMARY KEY,
+    log_id uuid NOT NULL,
     epoch bigint NOT NULL,
-    lsn bigint NOT NULL);
-COMMENT ON TABLE handfast.seen IS 'The highest position of each coordinator log among markers that were deleted.';
+    lsn bigint NOT NULL,
+    PRIMARY KEY (log_id, epoch));
+COMMENT ON TABLE handfast.seen IS
+    'The highest position in each epoch of each coordinator log among markers that were deleted.';
 ";
 
 /// Makes the tables if they are not there.
