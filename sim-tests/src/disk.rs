@@ -459,6 +459,10 @@ impl Disk for SimDisk {
     async fn len(&self, name: &str) -> io::Result<u64> {
         Ok(self.ready().await?.medium.len(name)? as u64)
     }
+
+    async fn available(&self) -> Option<u64> {
+        self.ready().await.ok()?.medium.available()
+    }
 }
 
 #[cfg(test)]

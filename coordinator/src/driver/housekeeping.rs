@@ -27,6 +27,7 @@ impl<D: Disk, I: Index> Driver<D, I> {
             self.handle(now, Event::CallGone { call })?;
         }
         self.look_at_the_room(now)?;
+        self.journal.reserve(now);
         self.begin_checkpoint(now)?;
         self.journal.force_tail();
         self.outbox.heartbeat(now);
@@ -37,7 +38,7 @@ impl<D: Disk, I: Index> Driver<D, I> {
 
     /// With every batch that is durable too: what is reserved would not last long under load.
     pub(super) fn look_at_the_room(&mut self, now: Moment) -> Result<(), Error> {
-        let space = self.journal.space(now);
+        let space = self.journal.space();
         if space != self.space {
             self.space = space;
             tracing::error!(?space, "room for the log has changed");

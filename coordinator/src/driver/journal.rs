@@ -22,9 +22,10 @@ pub struct Journal<D: Disk> {
     reserve: Pace,
 }
 
-/// How long a reserve that found no room waits for the next try. Each may fill the disk for a moment, and others write there too.
+/// How long a reserve that filled the disk, and found no room, waits for the next try. Others write there too. Where the disk tells
+/// beforehand that there is too little room, every look of the housekeeping is a try.
 const RESERVE_FIRST_MS: u64 = 500;
-const RESERVE_LONGEST_MS: u64 = 1000;
+const RESERVE_LONGEST_MS: u64 = 30_000;
 
 struct Overflow {
     bytes: Vec<u8>,
@@ -152,20 +153,23 @@ impl<D: Disk> Journal<D> {
         Lsn(self.log.durable().0)
     }
 
-    /// How much room the log has. If it is low, from time to time one more reserve is tried.
-    pub fn space(&mut self, now: Moment) -> LogSpace {
+    /// How much room the log has.
+    pub fn space(&self) -> LogSpace {
         match self.log.space() {
-            Space::Reserved => {
-                self.reserve.reset();
-                LogSpace::Ample
-            }
-            Space::Low => {
-                if !self.log.is_reserving() && self.reserve.is_due(now) {
-                    self.reserve.tried(now);
-                    self.log.replenish();
-                }
-                LogSpace::Low
-            }
+            Space::Reserved => LogSpace::Ample,
+            Space::Low => LogSpace::Low,
+        }
+    }
+
+    /// Tries to reserve room if it is low, and if it is time for that.
+    pub fn reserve(&mut self, now: Moment) {
+        if self.log.space() == Space::Reserved {
+            return self.reserve.reset();
+        }
+        let may_try = self.reserve.is_due(now) || !self.log.has_filled_the_disk();
+        if may_try && !self.log.is_reserving() {
+            self.reserve.tried(now);
+            self.log.replenish();
         }
     }
 

@@ -66,8 +66,8 @@ pub async fn recover<D: Disk, I: Index>(
     let mut effects = Vec::new();
     let now = clock.now();
     let mut core = Coordinator::start(recovery, last.next(), now, wall_ms(), &mut effects);
-    let mut journal = Journal::new(opened.log);
-    let space = journal.space(now);
+    let journal = Journal::new(opened.log);
+    let space = journal.space();
     if space == LogSpace::Low {
         core.handle(now, Event::LogSpace(space), &mut effects);
     }

@@ -19,7 +19,7 @@ use crate::checkpoint::{self, CheckpointWriter, Truncated};
 use crate::frame::{self, RECORD_LENGTH_BYTES};
 use crate::identity::LogId;
 use crate::latch::Latch;
-use crate::spare::Need;
+use crate::spare::Try;
 use crate::writer::Counters;
 use crate::{Disk, Log, Lsn, Options, Result, WalError, spare};
 
@@ -53,6 +53,7 @@ pub struct GroupCommit<D: Disk> {
     idle_buffer: Vec<u8>,
     writer: Writer<D>,
     reserve: Reserve,
+    has_filled: bool,
     space: Space,
     counters: Counters,
 }
@@ -70,7 +71,7 @@ enum Writer<D: Disk> {
 /// The next segment.
 enum Reserve {
     Ready,
-    Making(Flight<Result<()>>),
+    Making(Flight<Result<Try>>),
     Low,
     /// To be made as soon as the log is here.
     Wanted,
@@ -104,6 +105,7 @@ impl<D: Disk> GroupCommit<D> {
             pending: Vec::new(),
             idle_buffer: Vec::new(),
             reserve: if log.spare { Reserve::Ready } else { Reserve::Low },
+            has_filled: false,
             space: if log.spare { Space::Reserved } else { Space::Low },
             counters: log.counters,
             writer: Writer::Idle(Box::new(log)),
@@ -225,8 +227,8 @@ impl<D: Disk> GroupCommit<D> {
         checkpoint::truncate(self.disk.clone(), self.latch.clone(), segment_bytes, retain_from)
     }
 
-    /// Tries again to reserve the next segment, if there was no space for it. [`GroupCommit::completed`] drives it. Each try may
-    /// fill the disk for a moment: leave more and more time between them.
+    /// Tries again to reserve the next segment, if there was no space for it. [`GroupCommit::completed`] drives it. See
+    /// [`GroupCommit::has_filled_the_disk`] for how often.
     pub fn replenish(&mut self) {
         if matches!(self.reserve, Reserve::Low) {
             self.reserve = Reserve::Wanted;
@@ -260,6 +262,12 @@ impl<D: Disk> GroupCommit<D> {
     /// Whether a try to reserve the next segment is under way.
     pub fn is_reserving(&self) -> bool {
         matches!(self.reserve, Reserve::Making(_) | Reserve::Wanted)
+    }
+
+    /// Whether the last try to reserve has filled the disk for a moment, because the disk could not tell how much room it has. Whoever
+    /// else writes there is in trouble then: leave more and more time between such tries. One that asked first cost nothing.
+    pub fn has_filled_the_disk(&self) -> bool {
+        self.has_filled
     }
 
     /// The first record of the open segment, present or to come: what truncation can get to at most.
@@ -364,16 +372,15 @@ impl<D: Disk> GroupCommit<D> {
         let Poll::Ready(made) = making.as_mut().poll(context) else {
             return Ok(());
         };
+        let made = made.map_err(|error| self.latch.set(error))?;
+        // Once for each change: the tries after it are many.
+        if made != Try::Made && self.space == Space::Reserved {
+            tracing::warn!("no space to reserve the next segment");
+        }
+        self.has_filled = made == Try::Filled;
         (self.reserve, self.space) = match made {
-            Ok(()) => (Reserve::Ready, Space::Reserved),
-            Err(WalError::OutOfSpace { .. }) => {
-                // Once for each change: the tries after it are many.
-                if self.space == Space::Reserved {
-                    tracing::warn!("no space to reserve the next segment");
-                }
-                (Reserve::Low, Space::Low)
-            }
-            Err(error) => return Err(self.latch.set(error)),
+            Try::Made => (Reserve::Ready, Space::Reserved),
+            Try::TooLittleRoom | Try::Filled => (Reserve::Low, Space::Low),
         };
         if matches!(self.writer, Writer::Held(_)) {
             self.start();
@@ -385,9 +392,10 @@ impl<D: Disk> GroupCommit<D> {
     fn reserve_when_possible(&mut self) {
         if matches!(self.reserve, Reserve::Wanted) && matches!(self.writer, Writer::Idle(_)) {
             let (disk, segment_bytes) = (self.disk.clone(), self.options.segment_bytes);
-            self.reserve = Reserve::Making(Box::pin(async move {
-                spare::make(&disk, segment_bytes, Need::Later).await
-            }));
+            self.reserve =
+                Reserve::Making(Box::pin(
+                    async move { spare::try_to_make(&disk, segment_bytes).await },
+                ));
         }
     }
 

@@ -4,7 +4,7 @@ use crate::identity::{self, Key, LogId};
 use crate::names;
 use crate::scan::{SegmentReport, Tail};
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
-use crate::spare::Need;
+use crate::spare::Try;
 use crate::survey::{self, Entry, Replay, Report};
 use crate::writer::Place;
 use crate::{Disk, Fault, Log, Lsn, Options, Problem, Result, WalError, frame, spare};
@@ -63,9 +63,9 @@ impl<D: Disk> Log<D> {
             first: Lsn::ZERO.next(),
             segment_bytes: options.segment_bytes,
         };
-        spare::make(&disk, options.segment_bytes, Need::Now).await?;
+        spare::make(&disk, options.segment_bytes).await?;
         spare::become_segment(&disk, &log_id, first).await?;
-        spare::make(&disk, options.segment_bytes, Need::Now).await?;
+        spare::make(&disk, options.segment_bytes).await?;
 
         // The identity comes last: with it, the log exists.
         let unfinished = names::IDENTITY_UNFINISHED;
@@ -234,14 +234,11 @@ async fn reserve<D: Disk>(disk: &D, options: &Options, present: bool) -> Result<
         }
         spare::remove_if_present(disk, names::SPARE).await?;
     }
-    match spare::make(disk, options.segment_bytes, Need::Later).await {
-        Ok(()) => Ok(true),
-        Err(WalError::OutOfSpace { .. }) => {
-            tracing::warn!("no space to reserve the next segment");
-            Ok(false)
-        }
-        Err(error) => Err(error),
+    let made = spare::try_to_make(disk, options.segment_bytes).await? == Try::Made;
+    if !made {
+        tracing::warn!("no space to reserve the next segment");
     }
+    Ok(made)
 }
 
 async fn sync_dir<D: Disk>(disk: &D) -> Result<()> {

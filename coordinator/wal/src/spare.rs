@@ -13,27 +13,58 @@ const CHUNK_BYTES: u64 = 256 << 10;
 /// those who share the disk.
 const MARGIN_PART: u64 = 8;
 
-/// Whether the spare must be made whatever it takes.
+/// What became of a spare that can wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Need {
-    /// The log cannot go on without it: the last byte of the disk is taken.
-    Now,
-    /// The open segment still takes records: a disk that can tell that it has too little room is not filled for nothing.
-    Later,
+pub(crate) enum Try {
+    /// It is there.
+    Made,
+    /// The disk has too little room, and said so before anything was written.
+    TooLittleRoom,
+    /// The disk has too little room, which showed when it was full.
+    Filled,
+}
+
+/// [`make`], while the open segment still takes records: a disk that can tell that it has too little room is not filled for nothing.
+pub(crate) async fn try_to_make<D: Disk>(disk: &D, segment_bytes: u64) -> Result<Try> {
+    let wanted = segment_bytes + segment_bytes / MARGIN_PART;
+    let unfinished = begin(disk, segment_bytes).await?;
+    if unfinished == Unfinished::Absent && disk.available().await.is_some_and(|room| room < wanted) {
+        // Those that are left have another length and are of no use here, and their space may be.
+        retired::free(disk).await?;
+        return Ok(Try::TooLittleRoom);
+    }
+    match fill(disk, segment_bytes).await {
+        Ok(()) => Ok(Try::Made),
+        Err(WalError::OutOfSpace { .. }) => Ok(Try::Filled),
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes the spare, of a retired segment if there is one. Writing zeros reserves the blocks, and later writes change no
 /// metadata that a sync must flush. Without room nothing stays behind, and [`WalError::OutOfSpace`] says so.
-pub(crate) async fn make<D: Disk>(disk: &D, segment_bytes: u64, need: Need) -> Result<()> {
+pub(crate) async fn make<D: Disk>(disk: &D, segment_bytes: u64) -> Result<()> {
+    begin(disk, segment_bytes).await?;
+    fill(disk, segment_bytes).await
+}
+
+#[derive(PartialEq, Eq)]
+enum Unfinished {
+    /// It has its blocks already.
+    Reused,
+    Absent,
+}
+
+async fn begin<D: Disk>(disk: &D, segment_bytes: u64) -> Result<Unfinished> {
     let unfinished = names::SPARE_UNFINISHED;
     remove_if_present(disk, unfinished).await?;
-    let reused = retired::reuse(disk, segment_bytes, unfinished).await?;
-    if !reused && need == Need::Later && !has_room(disk, segment_bytes).await {
-        // Those that are left have another length and are of no use here, and their space may be.
-        retired::free(disk).await?;
-        let file = names::SPARE.to_owned();
-        return Err(WalError::OutOfSpace { file });
-    }
+    Ok(match retired::reuse(disk, segment_bytes, unfinished).await? {
+        true => Unfinished::Reused,
+        false => Unfinished::Absent,
+    })
+}
+
+async fn fill<D: Disk>(disk: &D, segment_bytes: u64) -> Result<()> {
+    let unfinished = names::SPARE_UNFINISHED;
     let mut zeros = vec![0; CHUNK_BYTES.min(segment_bytes) as usize];
     let mut at = 0;
     while at < segment_bytes {
@@ -58,11 +89,6 @@ pub(crate) async fn make<D: Disk>(disk: &D, segment_bytes: u64, need: Need) -> R
     disk.sync_dir()
         .await
         .map_err(WalError::io("sync the directory of", names::SPARE))
-}
-
-async fn has_room<D: Disk>(disk: &D, segment_bytes: u64) -> bool {
-    let wanted = segment_bytes + segment_bytes / MARGIN_PART;
-    disk.available().await.is_none_or(|available| available >= wanted)
 }
 
 /// Turns the spare into the segment that begins with `first`. The header is durable before the name is, so that a

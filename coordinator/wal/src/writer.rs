@@ -7,7 +7,6 @@ use crate::identity::{Key, LogId};
 use crate::latch::Latch;
 use crate::options::MAX_FRAME_RECORD_BYTES;
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
-use crate::spare::Need;
 use crate::{Disk, Lsn, Options, Result, WalError, names, spare};
 
 /// What a log has done since it was opened.
@@ -162,7 +161,7 @@ impl<D: Disk> Log<D> {
     /// leaves nothing to do. A sealed segment whose successor is missing has lost it.
     async fn rotate(&mut self) -> Result<()> {
         if !self.spare {
-            spare::make(&self.disk, self.options.segment_bytes, Need::Now).await?;
+            spare::make(&self.disk, self.options.segment_bytes).await?;
         }
         self.spare = false;
         let next = SegmentHeader {

@@ -110,6 +110,12 @@ impl Medium {
         Ok(())
     }
 
+    /// How much more fits, if there is a bound.
+    pub fn available(&self) -> Option<u64> {
+        let room = self.capacity?.saturating_sub(self.used());
+        u64::try_from(room).ok()
+    }
+
     /// Whether a file would perhaps be found under another name, should the power go.
     pub fn other_name(&self, name: &str) -> Option<WrittenOver> {
         let number = self.names.get(name)?;

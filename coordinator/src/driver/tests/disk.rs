@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use handfast_wal::Disk;
@@ -23,6 +24,8 @@ pub struct MemoryDisk {
     mode: Arc<watch::Sender<Mode>>,
     capacity: Arc<Mutex<Option<usize>>>,
     found_full: Arc<Mutex<Vec<String>>>,
+    tells_room: Arc<AtomicBool>,
+    asked: Arc<AtomicU64>,
 }
 
 impl Default for MemoryDisk {
@@ -32,6 +35,8 @@ impl Default for MemoryDisk {
             mode: Arc::new(watch::channel(Mode::Well).0),
             capacity: Arc::default(),
             found_full: Arc::default(),
+            tells_room: Arc::default(),
+            asked: Arc::default(),
         }
     }
 }
@@ -68,6 +73,16 @@ impl MemoryDisk {
     pub fn found_full(&self, prefix: &str) -> usize {
         let names = self.found_full.lock().unwrap();
         names.iter().filter(|name| name.starts_with(prefix)).count()
+    }
+
+    /// From now on it says how much room there is.
+    pub fn tell_room(&self) {
+        self.tells_room.store(true, Ordering::Relaxed);
+    }
+
+    /// How many times it was asked for that.
+    pub fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// How many checkpoints there are.
@@ -175,5 +190,12 @@ impl Disk for MemoryDisk {
             .get(name)
             .map(|file| file.len() as u64)
             .ok_or_else(|| MemoryDisk::missing(name))
+    }
+
+    async fn available(&self) -> Option<u64> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let capacity = *self.capacity.lock().unwrap();
+        let capacity = capacity.filter(|_| self.tells_room.load(Ordering::Relaxed))?;
+        Some(capacity.saturating_sub(used(&self.files.lock().unwrap())) as u64)
     }
 }

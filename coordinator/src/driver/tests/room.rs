@@ -172,3 +172,23 @@ async fn a_log_without_room_keeps_nobody_from_asking_or_from_ending_the_process(
     let refused = soon(later).await.unwrap().unwrap_err();
     assert_eq!(refused.reason, Reason::Draining);
 }
+
+/// Asking costs nothing, and room that is there again is seen at once.
+#[tokio::test]
+async fn a_disk_that_tells_its_room_is_asked_with_every_turn_and_never_filled() {
+    let cluster = Cluster::new(&short()).await;
+    let mut session = cluster.dial("orders-db").await;
+    cluster.disk.tell_room();
+    cluster.disk.leave_room(Some(0));
+    soon(cluster.commit_until_low(&mut session)).await;
+    let before = cluster.disk.asked();
+    let asked = async {
+        while cluster.disk.asked() < before + 8 {
+            runtime::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    soon(asked).await;
+    assert_eq!(cluster.disk.found_full("spare"), 0);
+    cluster.disk.leave_room(None);
+    soon(cluster.commit_again(&mut session)).await;
+}
