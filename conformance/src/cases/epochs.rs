@@ -153,8 +153,9 @@ async fn shows(trial: &mut Trial<'_>, told: Standing) -> Checked {
         .hello
         .seen
         .iter()
-        .find(of_log)
-        .map(|seen| (seen.epoch, seen.lsn));
+        .filter(of_log)
+        .map(|seen| (seen.epoch, seen.lsn))
+        .max();
     must(shown.is_some_and(|shown| shown >= (told.epoch, told.lsn)), || {
         let shown = shown.map_or("nothing".to_owned(), |(epoch, lsn)| {
             format!("epoch {epoch} and lsn {lsn}")

@@ -8,8 +8,8 @@ use handfast_ids::{BranchId, Epoch, Generation, TransactionId};
 use handfast_proto::status::{Failure, Reason};
 use handfast_proto::{PROTOCOL_VERSION, convert, v1};
 
-/// Logs that a hello may name as seen.
-const SEEN_LOGS: usize = 1024;
+/// Logs, and epochs of them, that a hello may name as seen.
+const SEEN_POSITIONS: usize = 1024;
 
 /// Bytes of a stable reason, of words and of evidence; what is longer is cut.
 const REASON_BYTES: usize = 64;
@@ -26,9 +26,9 @@ pub fn hello(hello: v1::Hello) -> Result<SessionHello, Failure> {
         );
         return Err(Failure::new(Reason::ProtocolVersion, message));
     }
-    if hello.seen.len() > SEEN_LOGS {
+    if hello.seen.len() > SEEN_POSITIONS {
         return Err(violation(format!(
-            "hello.seen has {} entries; {SEEN_LOGS} are taken",
+            "hello.seen has {} entries; {SEEN_POSITIONS} are taken",
             hello.seen.len()
         )));
     }

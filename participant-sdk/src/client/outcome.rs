@@ -1,6 +1,7 @@
 //! How a transaction came out.
 
 use handfast_proto::ids::{BranchId, TransactionId};
+use handfast_proto::status::Reason;
 use handfast_proto::v1;
 
 use super::ClientError;
@@ -99,6 +100,10 @@ impl Outcome {
                 "the coordinator answered without a result",
             )),
             Err(CallError::Ambiguous(why)) => Ok(Outcome::unknown(asked, why)),
+            // It may have committed before it was forgotten, so this is no refusal.
+            Err(CallError::Refused(failure)) if failure.reason == Reason::Forgotten => {
+                Ok(Outcome::unknown(asked, failure.to_string()))
+            }
             Err(error) => Err(error.into()),
         }
     }

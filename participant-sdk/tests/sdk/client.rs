@@ -261,6 +261,21 @@ async fn commit_abort_and_reads_are_tried_again() {
     );
 }
 
+/// It may have committed long ago: an error would say that it has not.
+#[tokio::test]
+async fn the_outcome_of_a_transaction_that_was_forgotten_is_unknown() {
+    let fake = Fake::scripted(|_| refused(Reason::Forgotten)).await;
+    let client = client(&fake.address);
+    let active = client.begin(None).await.unwrap();
+    for outcome in [active.commit(Wait::Decided).await, active.abort().await] {
+        let Ok(Outcome::Unknown { transaction, why }) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(transaction, Some(active.id()));
+        assert!(why.contains("FORGOTTEN"), "{why}");
+    }
+}
+
 #[tokio::test]
 async fn a_watch_goes_on_after_a_lost_stream_until_the_transaction_has_ended() {
     let tries = AtomicUsize::new(0);

@@ -12,8 +12,9 @@ use crate::resource::SeenLog;
 
 /// The most coordinators' logs that are reported.
 pub(in crate::resources) const MAX_LOGS: usize = 64;
-/// The most epochs of one log, the newest of those with a position. Of an older one only a copy from before all of these is told.
-pub(in crate::resources) const MAX_EPOCHS: usize = 16;
+/// The most epochs of one log beside its newest: the newest of those with a position. With [`MAX_LOGS`] they come to the 1,024 lines
+/// that a coordinator takes in a Hello.
+pub(in crate::resources) const MAX_EPOCHS: usize = 15;
 /// The most rows that are read to find them.
 pub(in crate::resources) const MAX_ROWS: usize = 4 * MAX_LOGS * MAX_EPOCHS;
 
@@ -86,12 +87,13 @@ mod tests {
     #[test]
     fn the_newest_epochs_with_a_position_are_told() {
         let mut positions = Positions::default();
-        let last = 3 * MAX_EPOCHS as u32;
+        let last = 4 * MAX_EPOCHS as u32;
         for epoch in 1..=last {
             positions.raise(LOG, Epoch(epoch), u64::from(epoch % 2 * epoch));
         }
         let said = said(&positions);
         assert_eq!(said.len(), MAX_EPOCHS + 1);
+        assert_eq!(MAX_LOGS * said.len(), 1_024);
         assert_eq!(said.last(), Some(&(last, 0)));
         assert!(
             said[..MAX_EPOCHS]
