@@ -140,11 +140,28 @@ impl Client {
     /// # Errors
     /// Nothing was executed, and the error says what to do.
     pub async fn execute(&self, transaction: Transaction) -> Result<Outcome, ClientError> {
-        let timeout = transaction.timeout.unwrap_or(self.options().default_timeout);
         let ambiguity = match transaction.key {
             Some(_) => Ambiguity::TryAgain,
             None => Ambiguity::GiveUp,
         };
+        self.execute_with(transaction, ambiguity).await
+    }
+
+    /// [`Client::execute`], but tells doubt as soon as it arises: the first answer that is lost makes the outcome unknown, even
+    /// where a key would let the client ask again by itself. For callers who note the doubt, and ask again with the same key.
+    ///
+    /// # Errors
+    /// Those of [`Client::execute`].
+    pub async fn execute_once(&self, transaction: Transaction) -> Result<Outcome, ClientError> {
+        self.execute_with(transaction, Ambiguity::GiveUp).await
+    }
+
+    async fn execute_with(
+        &self,
+        transaction: Transaction,
+        ambiguity: Ambiguity,
+    ) -> Result<Outcome, ClientError> {
+        let timeout = transaction.timeout.unwrap_or(self.options().default_timeout);
         let tries = Tries {
             patience: timeout.saturating_add(self.options().answer_margin),
             ambiguity,

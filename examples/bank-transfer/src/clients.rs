@@ -37,7 +37,7 @@ pub enum Told {
 pub struct Asked {
     pub transfer: Transfer,
     pub told: Told,
-    /// It was unknown at first.
+    /// The first answer was lost, and the outcome was learned by asking again with the same key.
     pub resolved: bool,
 }
 
@@ -58,11 +58,11 @@ impl Work {
 pub async fn transact(client: Client, sides: Rc<Sides>, work: Rc<Work>) {
     while let Some((transfer, due)) = work.next() {
         tokio::time::sleep_until(due.into()).await;
-        let told = execute(&client, &sides, &transfer, work.expires_at_ms, PATIENCE).await;
+        let (told, resolved) = execute(&client, &sides, &transfer, work.expires_at_ms, PATIENCE).await;
         work.asked.borrow_mut().push(Asked {
             transfer,
             told,
-            resolved: false,
+            resolved,
         });
     }
 }
@@ -77,20 +77,21 @@ pub async fn resolve(client: &Client, sides: &Sides, work: &Work) {
     };
     for index in unknown {
         let transfer = work.asked.borrow()[index].transfer.clone();
-        let told = execute(client, sides, &transfer, work.expires_at_ms, FINAL_PATIENCE).await;
+        let (told, _) = execute(client, sides, &transfer, work.expires_at_ms, FINAL_PATIENCE).await;
         let entry = &mut work.asked.borrow_mut()[index];
         entry.told = told;
         entry.resolved = told != Told::Unknown;
     }
 }
 
+/// What came of it, and whether that was learned only by asking again after an answer had been lost.
 async fn execute(
     client: &Client,
     sides: &Sides,
     transfer: &Transfer,
     expires_at_ms: u64,
     patience: Duration,
-) -> Told {
+) -> (Told, bool) {
     let transaction = [
         (transfer.from, &transfer.from_account, -transfer.amount),
         (transfer.from.other(), &transfer.to_account, transfer.amount),
@@ -105,22 +106,28 @@ async fn execute(
     .key(Key::expiring_at_ms(&transfer.id, expires_at_ms))
     .timeout(Duration::from_secs(2));
     let give_up_at = Instant::now() + patience;
+    let mut doubted = false;
     loop {
-        match client.execute_until_known(transaction.clone(), patience).await {
-            Ok(Outcome::Committed { .. }) => return Told::Committed,
+        let answer = match doubted {
+            false => client.execute_once(transaction.clone()).await,
+            true => client.execute_until_known(transaction.clone(), patience).await,
+        };
+        match answer {
+            Ok(Outcome::Committed { .. }) => return (Told::Committed, doubted),
             Ok(Outcome::Aborted { retryable, .. }) => {
                 // A store is down or busy. The abort is final under this key; the next transfer waits a little.
                 if retryable {
                     tokio::time::sleep(AFTER_ABORT).await;
                 }
-                return Told::Aborted;
+                return (Told::Aborted, doubted);
             }
-            Ok(Outcome::Unknown { .. } | Outcome::Heuristic { .. }) => return Told::Unknown,
+            Ok(Outcome::Unknown { .. }) if !doubted => doubted = true,
+            Ok(Outcome::Unknown { .. } | Outcome::Heuristic { .. }) => return (Told::Unknown, false),
             // Nothing was executed, and the key is still free: the same request may be made again.
             Err(ClientError::Retry { retry_after, .. }) if Instant::now() < give_up_at => {
                 tokio::time::sleep(retry_after.unwrap_or(Duration::from_millis(50))).await;
             }
-            Err(_) => return Told::Unknown,
+            Err(_) => return (Told::Unknown, false),
         }
     }
 }

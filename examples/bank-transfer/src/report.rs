@@ -1,7 +1,5 @@
 //! The verdict, for people and for programs.
 
-use std::process::ExitCode;
-
 use demonstration::table::VerdictTable;
 use serde::Serialize;
 
@@ -53,16 +51,24 @@ impl Report {
         self.kills() == 0 || self.recoveries == 0 || self.committed == 0
     }
 
-    pub fn is_clean(&self) -> bool {
-        !self.is_void()
-            && self.wrong() + self.unbalanced + self.left_prepared == 0
-            && self.unknown == 0
-            && self.total_before == self.total_after
-            && self.asked == self.committed + self.aborted
+    fn is_broken(&self) -> bool {
+        self.wrong() + self.unbalanced + self.left_prepared > 0
+            || self.unknown > 0
+            || self.total_before != self.total_after
+            || self.asked != self.committed + self.aborted
     }
 
-    pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(u8::from(!self.is_clean()))
+    pub fn is_clean(&self) -> bool {
+        !self.is_void() && !self.is_broken()
+    }
+
+    /// What is broken is broken, however little was killed.
+    pub fn exit_code(&self) -> u8 {
+        match (self.is_broken(), self.is_void()) {
+            (true, _) => 1,
+            (false, true) => 2,
+            (false, false) => 0,
+        }
     }
 
     pub fn print(&self, output: Output) {
@@ -106,12 +112,12 @@ impl Report {
     fn verdict(&self) -> String {
         let rate = self.asked as f64 / self.seconds.max(0.001);
         let measured = format!("{rate:.0} transfers a second, kills included");
-        if self.is_void() {
-            "VOID: nothing was killed, recovered or committed, so nothing was shown.".to_owned()
-        } else if self.is_clean() {
-            format!("CLEAN: every transfer happened exactly once or not at all ({measured}).")
-        } else {
+        if self.is_broken() {
             format!("BROKEN: {} transfers came out wrong ({measured}).", self.wrong())
+        } else if self.is_void() {
+            "VOID: nothing was killed, recovered or committed, so nothing was shown.".to_owned()
+        } else {
+            format!("CLEAN: every transfer happened exactly once or not at all ({measured}).")
         }
     }
 }

@@ -9,13 +9,14 @@ use std::rc::Rc;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use demonstration::coordinator::{self, LOOK_EVERY, SETTLE_WITHIN};
 use demonstration::folder::Folder;
 use demonstration::processes::Process;
 use demonstration::progress;
 use demonstration::storm::{Cast, Storm, Weather};
 use handfast_participant::Client;
+use handfast_participant::ids::LogId;
 use handfast_servers::{PostgresServer, free_port};
 
 use crate::checker::judge;
@@ -32,6 +33,9 @@ const AMOUNTS: RangeInclusive<i64> = 1..=100;
 
 /// Slots for prepared transactions, and connections of all clients, agents that were killed included.
 pub const POSTGRES_SETTINGS: [&str; 2] = ["max_prepared_transactions=256", "max_connections=200"];
+
+/// Without a coordinator nothing is ever prepared.
+const NO_LOG: LogId = LogId(0);
 
 /// Keys outlive the longest run.
 const KEYS_LIVE: Duration = Duration::from_secs(24 * 3600);
@@ -157,9 +161,10 @@ fn with_coordinator(
     runtime.block_on(coordinator::until_settled(address, Name::BOTH.len(), || {
         cast.check()
     }))?;
+    let log = runtime.block_on(log_id(address))?;
     cast.end(&[Name::Right.as_str(), Name::Left.as_str(), "coordinator"])?;
-    let left = runtime.block_on(sides.get(Name::Left).holdings())?;
-    let right = runtime.block_on(sides.get(Name::Right).holdings())?;
+    let left = runtime.block_on(sides.get(Name::Left).holdings(log))?;
+    let right = runtime.block_on(sides.get(Name::Right).holdings(log))?;
     let mut report = Report {
         total_before,
         kills: cast.kills(),
@@ -252,8 +257,8 @@ fn without_coordinator(
         dir: dir.join(name.as_str()),
     });
     let (left, right) = (
-        runtime.block_on(left.holdings())?,
-        runtime.block_on(right.holdings())?,
+        runtime.block_on(left.holdings(NO_LOG))?,
+        runtime.block_on(right.holdings(NO_LOG))?,
     );
     judge(
         &asked.into_inner().expect("no client panics"),
@@ -287,6 +292,13 @@ pub fn agent_arguments(name: Name, side: &Side, coordinator: SocketAddr, account
 /// Until both sides have a session.
 pub async fn until_connected(address: SocketAddr, processes: &mut [Process]) -> anyhow::Result<()> {
     coordinator::until_connected(address, Name::BOTH.len(), || check(processes)).await
+}
+
+/// What names the branches of this run.
+pub async fn log_id(address: SocketAddr) -> anyhow::Result<LogId> {
+    let status = coordinator::status(address).await?;
+    let bits = u128::from_str_radix(&status.log_id.replace('-', ""), 16);
+    Ok(LogId(bits.context("the id of the coordinator's log is a UUID")?))
 }
 
 /// Until both sides have a session and everything is decided, delivered and acknowledged.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use bytes::Bytes;
+use handfast_participant::ids::LogId;
 use handfast_participant::resources::ledger::{self, LedgerOperation};
 use handfast_participant::resources::postgres::{Parameter, SqlOperation};
 use tokio_postgres::NoTls;
@@ -14,6 +15,9 @@ use crate::transfers::{Name, OPENING_BALANCE, account};
 
 /// The schema of the demonstration's tables in PostgreSQL: a database that is in use keeps its own `accounts`.
 const SCHEMA: &str = "handfast_bank_transfer";
+
+/// How long making the tables waits for others that use them.
+const LOCK_TIMEOUT_MS: u32 = 10_000;
 
 /// A change of one balance.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -86,14 +90,17 @@ impl Side {
             return Ok(());
         };
         let client = connect(url).await?;
+        refuse_leftovers(&client).await?;
         client
             .batch_execute(&format!(
-                "DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; \
+                "SET lock_timeout = {LOCK_TIMEOUT_MS}; \
+                 DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; \
                  CREATE SCHEMA {SCHEMA}; \
                  CREATE TABLE {SCHEMA}.accounts (name text PRIMARY KEY, balance bigint NOT NULL CHECK (balance >= 0)); \
                  CREATE TABLE {SCHEMA}.applied (reference text NOT NULL, account text NOT NULL, amount bigint NOT NULL)"
             ))
-            .await?;
+            .await
+            .with_context(|| format!("cannot make the schema {SCHEMA} anew; somebody may be using it, see pg_locks"))?;
         for number in 0..accounts {
             client
                 .execute(
@@ -105,8 +112,9 @@ impl Side {
         Ok(())
     }
 
-    /// What the store holds. Its own process must have ended; a PostgreSQL server must be up.
-    pub async fn holdings(&self) -> anyhow::Result<Holdings> {
+    /// What the store holds, and what the coordinator of this log has left prepared in it. Its own process must have ended; a
+    /// PostgreSQL server must be up.
+    pub async fn holdings(&self, log: LogId) -> anyhow::Result<Holdings> {
         match self {
             Side::Bare { dir } => bare::inspect(dir),
             Side::Ledger { dir } => {
@@ -127,12 +135,36 @@ impl Side {
                     prepared: report.prepared.len() as u64,
                 })
             }
-            Side::Postgres { url } => postgres_holdings(url).await,
+            Side::Postgres { url } => postgres_holdings(url, log).await,
         }
     }
 }
 
-async fn postgres_holdings(url: &str) -> anyhow::Result<Holdings> {
+/// What an interrupted run has left prepared holds locks on its tables until somebody ends it: dropping them would wait for ever.
+async fn refuse_leftovers(client: &tokio_postgres::Client) -> anyhow::Result<()> {
+    // A prepared transaction has no process. Its lock on its own number tells which of the other locks are its (manual, "pg_locks").
+    let rows = client
+        .query(
+            "SELECT DISTINCT p.gid FROM pg_prepared_xacts p \
+             JOIN pg_locks own ON own.pid IS NULL AND own.transactionid = p.transaction \
+             JOIN pg_locks l ON l.pid IS NULL AND l.virtualtransaction = own.virtualtransaction \
+             JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE p.database = current_database() AND n.nspname = $1 ORDER BY p.gid",
+            &[&SCHEMA],
+        )
+        .await?;
+    let gids: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    let Some(first) = gids.first() else {
+        return Ok(());
+    };
+    bail!(
+        "{} transactions of an earlier run are still prepared in this database and hold the tables of {SCHEMA}; that run's coordinator \
+         is gone, so end them by hand and start again: ROLLBACK PREPARED '{first}' (all: SELECT gid FROM pg_prepared_xacts)",
+        gids.len()
+    )
+}
+
+async fn postgres_holdings(url: &str, log: LogId) -> anyhow::Result<Holdings> {
     let client = connect(url).await?;
     let balances = client
         .query(&format!("SELECT name, balance FROM {SCHEMA}.accounts"), &[])
@@ -156,8 +188,8 @@ async fn postgres_holdings(url: &str) -> anyhow::Result<Holdings> {
     let prepared = client
         .query_one(
             "SELECT count(*) FROM pg_prepared_xacts \
-             WHERE database = current_database() AND starts_with(gid, 'hf1_')",
-            &[],
+             WHERE database = current_database() AND starts_with(gid, $1)",
+            &[&format!("hf1_{:032x}_", log.0)],
         )
         .await?
         .get::<_, i64>(0)

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bank_transfer::checker::judge;
 use bank_transfer::clients::{self, Told, Work};
 use bank_transfer::report::Report;
-use bank_transfer::run::{agent_arguments, until_connected, until_settled};
+use bank_transfer::run::{agent_arguments, log_id, until_connected, until_settled};
 use bank_transfer::schedule::Schedule;
 use bank_transfer::side::{Side, Sides};
 use bank_transfer::transfers::{Name, OPENING_BALANCE, Source};
@@ -35,6 +35,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Transfers go on for so long after the process that died was started again.
 const AFTERWARDS: Duration = Duration::from_millis(300);
+
+/// Points at which a client waits for the reply.
+const BEFORE_THE_REPLY: [Point; 5] = [
+    Point::BeforePrepareSend,
+    Point::AfterPrepareSend,
+    Point::BeforeDecisionAppend,
+    Point::AfterDecisionAppend,
+    Point::BeforeDecisionSync,
+];
 
 struct Stage {
     dir: tempfile::TempDir,
@@ -115,6 +124,7 @@ async fn dies(armed: &'static str, point: String) {
     }
     clients::resolve(&client, &sides, &work).await;
     until_settled(address, &mut processes).await.unwrap();
+    let log = log_id(address).await.unwrap();
     for process in processes.iter_mut().rev() {
         assert!(
             process.end().unwrap().success(),
@@ -123,8 +133,8 @@ async fn dies(armed: &'static str, point: String) {
             logs(dir.path())
         );
     }
-    let left = sides.get(Name::Left).holdings().await.unwrap();
-    let right = sides.get(Name::Right).holdings().await.unwrap();
+    let left = sides.get(Name::Left).holdings(log).await.unwrap();
+    let right = sides.get(Name::Right).holdings(log).await.unwrap();
     let mut report = Report {
         total_before: 2 * i64::from(ACCOUNTS) * OPENING_BALANCE,
         kills: vec![(armed.to_owned(), 1)],
@@ -143,6 +153,13 @@ async fn dies(armed: &'static str, point: String) {
             .iter()
             .any(|asked| asked.told == Told::Committed)
     );
+    if BEFORE_THE_REPLY
+        .iter()
+        .any(|before| point.starts_with(before.as_str()))
+    {
+        // Whoever waited for that reply lost it, and learned the outcome by asking again.
+        assert!(report.unknown_then_resolved > 0, "{point}: {report:?}");
+    }
 }
 
 fn run(armed: &'static str, point: &str, passes: u32) {

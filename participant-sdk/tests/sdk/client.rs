@@ -135,6 +135,24 @@ async fn with_a_key_doubt_is_resolved_by_trying_again() {
 }
 
 #[tokio::test]
+async fn doubt_is_told_at_once_to_who_asks_once() {
+    let tries = Arc::new(AtomicUsize::new(0));
+    let counted = tries.clone();
+    let script = move |_| match counted.fetch_add(1, Ordering::Relaxed) {
+        0 => refused(Reason::Busy),
+        1 => lost(),
+        _ => committed(),
+    };
+    let fake = Fake::scripted(script).await;
+    let client = client(&fake.address);
+    let once = client.execute_once(keyed()).await;
+    assert!(matches!(once, Ok(Outcome::Unknown { .. })), "{once:?}");
+    assert_eq!(tries.load(Ordering::Relaxed), 2, "a refusal is no doubt");
+    let again = client.execute(keyed()).await;
+    assert!(matches!(again, Ok(Outcome::Committed { .. })), "{again:?}");
+}
+
+#[tokio::test]
 async fn a_refusal_after_a_doubtful_try_proves_nothing() {
     let (outcome, tries) = execute(keyed(), &[lost, || refused(Reason::KeyExpired)]).await;
     assert!(matches!(outcome, Ok(Outcome::Unknown { .. })), "{outcome:?}");

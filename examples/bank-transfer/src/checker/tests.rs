@@ -117,6 +117,10 @@ fn a_run_without_kills_is_void() {
     let (left, right) = (holding(&[("a", -1)]), holding(&[("a", 1)]));
     let mut report = judged(&[asked("a", Told::Committed)], &left, &right);
     assert!(report.is_clean());
+    assert_eq!(report.exit_code(), 0);
     report.kills.clear();
     assert!(report.is_void() && !report.is_clean());
+    assert_eq!(report.exit_code(), 2);
+    report.half_done = 1;
+    assert_eq!(report.exit_code(), 1, "damage is damage, whatever was killed");
 }
