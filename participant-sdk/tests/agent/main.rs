@@ -2,6 +2,7 @@
 //!
 //! - `away`: servers that are not there at the start, and go away later
 //! - `checking`: what `check` says of good and of broken files
+//! - `deaths`: kind `postgres`, killed at each of its named points
 //! - `files`: kind `files`, killed at each of its steps
 //! - `serving`: several resources in one process, one of them down, another instance that finishes what the first promised
 //! - `sizes`: the longest requests, and longer ones, among others on one connection
@@ -21,6 +22,7 @@ mod away;
 mod certificates;
 mod checking;
 mod coordinator;
+mod deaths;
 mod files;
 #[path = "../support/hotel.rs"]
 mod hotel;
