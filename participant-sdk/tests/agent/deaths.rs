@@ -14,11 +14,11 @@ const OF_THE_JOURNAL: [&str; 3] = ["after_reserve", "after_prepare_append", "aft
 
 /// What becomes of the transaction.
 #[derive(Clone, Copy, PartialEq)]
-enum Comes {
-    ToNothing,
-    ToACommit,
+enum Becomes {
+    Nothing,
+    ACommit,
     /// The vote may have left the process or not.
-    ToEither,
+    Either,
 }
 
 /// Adds a row. There is no key, so that a row that is added twice shows.
@@ -29,7 +29,7 @@ fn entry(id: i64) -> bytes::Bytes {
         .encode()
 }
 
-async fn dies(point: &str, comes: Comes) {
+async fn dies(point: &str, becomes: Becomes) {
     let (server, coordinator) = (PostgresServer::shared().unwrap(), Coordinator::start().await);
     let database = server.create_database().unwrap();
     let sql = |sql: &str| server.psql(&database, sql).unwrap();
@@ -61,7 +61,7 @@ async fn dies(point: &str, comes: Comes) {
         other => panic!("{point}: {other:?}"),
     };
     assert!(
-        comes == Comes::ToEither || committed == (comes == Comes::ToACommit),
+        becomes == Becomes::Either || committed == (becomes == Becomes::ACommit),
         "{point}: {outcome:?}"
     );
 
@@ -78,11 +78,11 @@ async fn dies(point: &str, comes: Comes) {
 }
 
 macro_rules! dies_at {
-    ($($point:ident: $comes:ident;)*) => {
+    ($($point:ident: $becomes:ident;)*) => {
         $(
             #[tokio::test]
             async fn $point() {
-                dies(stringify!($point), Comes::$comes).await;
+                dies(stringify!($point), Becomes::$becomes).await;
             }
         )*
 
@@ -97,12 +97,12 @@ macro_rules! dies_at {
 }
 
 dies_at! {
-    after_prepare_received: ToNothing;
-    after_prepare_sync: ToNothing;
-    after_vote_sent: ToEither;
-    after_commit_received: ToACommit;
-    after_commit_sync: ToACommit;
-    after_abort_received: ToNothing;
-    after_abort_sync: ToNothing;
-    after_ack_sent: ToACommit;
+    after_prepare_received: Nothing;
+    after_prepare_sync: Nothing;
+    after_vote_sent: Either;
+    after_commit_received: ACommit;
+    after_commit_sync: ACommit;
+    after_abort_received: Nothing;
+    after_abort_sync: Nothing;
+    after_ack_sent: ACommit;
 }

@@ -87,6 +87,34 @@ async fn a_user_without_privileges_and_a_copy_are_told_without_opening() {
     assert!(is_broken(&findings, "store", "is a copy"), "{findings:?}");
 }
 
+/// What a user has prepared is finished by that user or a superuser; a member of its role may do everything else, and not that.
+#[tokio::test]
+async fn a_member_of_the_role_that_prepares_is_told_that_it_could_not_finish() {
+    let bank = Bank::new();
+    let (keeper, member) = (
+        format!("keeper_{}", bank.database),
+        format!("member_{}", bank.database),
+    );
+    bank.sql(&format!(
+        "CREATE ROLE {keeper} LOGIN; CREATE ROLE {member} LOGIN; GRANT {keeper} TO {member}; \
+         GRANT CREATE ON DATABASE {} TO {keeper}",
+        bank.database
+    ));
+    let options_of = |user: &str| options(&bank.url().replace("postgres@", &format!("{user}@")));
+    PostgresResource::new(options_of(&keeper)).open().await.unwrap();
+    let findings = check(options_of(&member)).await;
+    let words = format!("log in as {keeper} instead of {member}");
+    assert!(is_broken(&findings, "schema handfast", &words), "{findings:?}");
+    for able in [keeper.as_str(), "postgres"] {
+        let findings = check(options_of(able)).await;
+        assert_eq!(
+            find(&findings, "schema handfast").verdict,
+            Verdict::Holds,
+            "{able}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn too_few_connections_and_a_standby_are_told() {
     let bank = Bank::new();

@@ -134,13 +134,17 @@ async fn standbys(client: &Client) -> Result<Finding, tokio_postgres::Error> {
     })
 }
 
-/// Whether the participant's tables are there, or may be made.
+/// Whether the participant's tables are there, or may be made. Who made them prepares, and only that user or a superuser can
+/// finish what it has prepared: a member of its role cannot.
 async fn schema(client: &Client) -> Result<Finding, tokio_postgres::Error> {
     let row = client
         .query_typed_one(
-            "SELECT n.nspowner::regrole::text, current_user::text, \
-             coalesce(pg_has_role(n.nspowner, 'USAGE'), has_database_privilege(current_database(), 'CREATE')) \
-             FROM (SELECT 1) one LEFT JOIN pg_namespace n ON n.nspname = 'handfast'",
+            "SELECT coalesce(c.relowner, n.nspowner)::regrole::text, current_user::text, \
+             CASE WHEN c.oid IS NOT NULL THEN c.relowner = r.oid OR r.rolsuper \
+                 WHEN n.oid IS NOT NULL THEN has_schema_privilege(n.oid, 'USAGE') AND has_schema_privilege(n.oid, 'CREATE') \
+                 ELSE has_database_privilege(current_database(), 'CREATE') END \
+             FROM pg_roles r LEFT JOIN pg_namespace n ON n.nspname = 'handfast' \
+             LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'store' WHERE r.rolname = current_user",
             &[],
         )
         .await?;
