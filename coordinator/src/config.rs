@@ -269,6 +269,10 @@ impl Settings {
             ("server.session_backlog", self.server.session_backlog as u64),
             ("limits.transactions", self.limits.transactions as u64),
             ("limits.resources", self.limits.resources as u64),
+            (
+                "limits.waiters_per_transaction",
+                self.limits.waiters_per_transaction as u64,
+            ),
             ("limits.overdue_after_ms", self.limits.overdue_after_ms),
             ("limits.redelivery_step", self.limits.redelivery_step as u64),
             ("limits.redelivery_min_ms", self.limits.redelivery_min_ms),

@@ -293,11 +293,11 @@ impl Coordinator {
                 true => entry.waiters.push(waiter),
                 // Whoever has waited for longest is the likeliest to have gone.
                 false => {
-                    entry.waiters.rotate_left(1);
-                    if let Some(last) = entry.waiters.last_mut() {
-                        let Waiter { call, .. } = std::mem::replace(last, waiter);
-                        self.reject(call, Rejection::TooManyWaiters { transaction }, effects);
+                    let mut sent_away = waiter;
+                    for place in entry.waiters.iter_mut().rev() {
+                        std::mem::swap(place, &mut sent_away);
                     }
+                    self.reject(sent_away.call, Rejection::TooManyWaiters { transaction }, effects);
                 }
             }
             self.answer_in_time(transaction);

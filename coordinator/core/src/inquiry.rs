@@ -27,17 +27,20 @@ use crate::resources::ResourceIndex;
 use crate::transaction::State;
 use crate::view::InDoubtState;
 use crate::{
-    AnswerKind, Decision, DeviationKind, Effect, InDoubtLine, InDoubtPhase, Lsn, Message, Outcome, SessionId,
-    StopReason,
+    AnswerKind, Decision, DeviationKind, Effect, InDoubtLine, InDoubtPhase, Lsn, Message, Moment, Outcome,
+    SessionId, StopReason,
 };
+
+/// How long a held branch is shown before somebody hears of it: some scans of any participant, whichever sessions it has.
+const ALARM_AFTER_MS: u64 = 30_000;
 
 /// A branch that a participant shows and no decision can be given for.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct HeldBranch {
     pub resource: ResourceIndex,
     pub state: InDoubtState,
-    /// The session that shows it, and the number of its scan that showed it first.
-    pub shown_first: (SessionId, u64),
+    /// Since when it is shown.
+    pub shown_first: Moment,
     /// The session and the number of its scan that showed it last.
     pub shown_by: (SessionId, u64),
     /// Somebody has heard of it.
@@ -136,7 +139,7 @@ impl Coordinator {
         }
     }
 
-    /// Puts a branch on the operator's list, who hears of it once a third scan shows it, and of a deviation at once. It stays
+    /// Puts a branch on the operator's list, who hears of it if it is still shown after a while, and of a deviation at once. It stays
     /// until a complete scan no longer shows it; a deviation stays.
     pub(crate) fn hold(
         &mut self,
@@ -156,13 +159,9 @@ impl Coordinator {
         if known.is_none() && self.held.len() >= self.limits.held_branches {
             return;
         }
-        // A scan may have been overtaken by the end of the commit, and so may a vote behind it. A scan that began after all that
-        // was shown before has not.
-        let shown_first = match known {
-            Some(known) if known.shown_first.0 == session => known.shown_first,
-            _ => (session, scan),
-        };
-        let again = scan >= shown_first.1 + 2;
+        // A scan may have been overtaken by the end of the commit, and so may a vote behind it: that is over by then.
+        let shown_first = known.map_or(self.now, |known| known.shown_first);
+        let again = self.now.0 >= shown_first.0 + ALARM_AFTER_MS;
         let was_alarmed = known.is_some_and(|known| known.is_alarmed);
         let is_alarmed = was_alarmed || again || state.is_deviation();
         if is_alarmed && !was_alarmed {

@@ -22,12 +22,20 @@ pub(crate) struct Mint {
 const CLOCK_SET_FORWARD_MS: u64 = 3_600_000;
 
 impl Mint {
-    pub fn new(partition: Partition, epoch: Epoch, started: Moment, wall_ms: u64, floor_ms: u64) -> Self {
+    /// `floor_ms` is the last time that the log has seen, and `key_floor_ms` the same by the time by which keys expire.
+    pub fn new(
+        partition: Partition,
+        epoch: Epoch,
+        started: Moment,
+        wall_ms: u64,
+        floor_ms: u64,
+        key_floor_ms: u64,
+    ) -> Self {
         let started_wall_ms = wall_ms.max(floor_ms + 1);
-        let started_key_ms = match floor_ms {
+        let started_key_ms = match key_floor_ms {
             // A new log: nobody has a key.
             0 => wall_ms,
-            _ => wall_ms.min(floor_ms.max(wall_ms.saturating_sub(CLOCK_SET_FORWARD_MS))),
+            _ => wall_ms.min(key_floor_ms.max(wall_ms.saturating_sub(CLOCK_SET_FORWARD_MS))),
         };
         let last = TransactionId::new(started_wall_ms - 1, partition, epoch, u32::MAX);
         Mint {

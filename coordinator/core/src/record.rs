@@ -19,6 +19,9 @@ pub enum Record {
         predecessor_end: Lsn,
         /// Unix milliseconds, never less than in the record before.
         wall_ms: u64,
+        /// Unix milliseconds by which keys expire, at the same moment: behind `wall_ms` by as much as the clock may have been set
+        /// forward over restarts.
+        key_ms: u64,
     },
     /// A resource has dialed in for the first time, or with a higher generation.
     Resource {

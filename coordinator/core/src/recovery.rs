@@ -51,6 +51,10 @@ pub struct Recovery {
     pub(crate) epoch: Epoch,
     pub(crate) epoch_ends: EpochEnds,
     pub(crate) floor_ms: u64,
+    /// The same by the time by which keys expire.
+    pub(crate) key_floor_ms: u64,
+    /// Both at the start of the last epoch, or at the checkpoint.
+    epoch_began_ms: (u64, u64),
     pub(crate) last_lsn: Lsn,
     /// Those that the log has more to say of than that they began, committed and ended. The others join them at its end.
     pub(crate) table: Table,
@@ -85,6 +89,8 @@ impl Recovery {
             epoch: Epoch(0),
             epoch_ends: EpochEnds::default(),
             floor_ms: 0,
+            key_floor_ms: 0,
+            epoch_began_ms: (0, 0),
             last_lsn: Lsn::ZERO,
             table: Table::default(),
             unended: UnendedTable::default(),
@@ -173,8 +179,9 @@ impl Recovery {
                 epoch,
                 predecessor_end,
                 wall_ms,
+                key_ms,
             } => {
-                self.epoch_started(log, epoch, wall_ms)?;
+                self.epoch_started(log, epoch, wall_ms, key_ms)?;
                 self.epoch_ends.begins(epoch, predecessor_end);
                 Ok(())
             }
@@ -210,7 +217,7 @@ impl Recovery {
             } => self.deviated(transaction, deviation, lsn),
             Record::Ended { transaction } => self.end_known(lsn, transaction),
             Record::Horizon { transaction, key_ms } => {
-                self.floor_ms = self.floor_ms.max(transaction.milliseconds());
+                self.raise_floor(transaction);
                 self.history.raise_horizon(transaction);
                 self.keys.raise_horizon(key_ms);
                 Ok(())
@@ -292,7 +299,7 @@ impl Recovery {
         Ok(())
     }
 
-    fn epoch_started(&mut self, log: LogId, epoch: Epoch, wall_ms: u64) -> Result<(), String> {
+    fn epoch_started(&mut self, log: LogId, epoch: Epoch, wall_ms: u64, key_ms: u64) -> Result<(), String> {
         if log != self.identity.log {
             return Err(format!(
                 "belongs to log {log}, and this is log {}",
@@ -304,6 +311,8 @@ impl Recovery {
         }
         self.epoch = epoch;
         self.floor_ms = self.floor_ms.max(wall_ms);
+        self.key_floor_ms = key_ms;
+        self.epoch_began_ms = (wall_ms, key_ms);
         Ok(())
     }
 
@@ -314,8 +323,18 @@ impl Recovery {
                 self.epoch
             ));
         }
-        self.floor_ms = self.floor_ms.max(transaction.milliseconds());
+        self.raise_floor(transaction);
         Ok(())
+    }
+
+    /// An id tells the time at which it was minted, by the clock of its epoch.
+    fn raise_floor(&mut self, transaction: TransactionId) {
+        let minted_ms = transaction.milliseconds();
+        self.floor_ms = self.floor_ms.max(minted_ms);
+        if transaction.epoch() == self.epoch {
+            let (wall_ms, key_ms) = self.epoch_began_ms;
+            self.key_floor_ms = self.key_floor_ms.max(key_ms + minted_ms.saturating_sub(wall_ms));
+        }
     }
 
     /// A transaction that was left to its participant and whose answer may be lost. Under a key it has one answer for ever;

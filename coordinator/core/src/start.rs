@@ -27,6 +27,7 @@ impl Coordinator {
             epoch,
             mut epoch_ends,
             floor_ms,
+            key_floor_ms,
             table,
             mut resources,
             keys,
@@ -35,7 +36,7 @@ impl Coordinator {
         } = recovery;
         history.complete();
         let epoch = epoch.next();
-        let mint = Mint::new(identity.partition, epoch, now, wall_ms, floor_ms);
+        let mint = Mint::new(identity.partition, epoch, now, wall_ms, floor_ms, key_floor_ms);
         for branch in table.values().flat_map(|entry| &entry.branches) {
             if branch.state.is_unfinished() {
                 resources.get_mut(branch.resource).unfinished += 1;
@@ -72,6 +73,7 @@ impl Coordinator {
             epoch,
             predecessor_end: durable,
             wall_ms: coordinator.mint.wall_ms(now),
+            key_ms: coordinator.mint.key_ms(now),
         };
         coordinator.append(record, true, effects);
         coordinator

@@ -232,12 +232,13 @@ impl Coordinator {
     /// The state as records, for a checkpoint: what recovery folds out of them is what it would fold out of the log.
     pub fn snapshot(&self) -> Snapshot {
         let through = self.cursors.accepted();
-        let wall_ms = self.mint.wall_ms(self.now);
+        let (wall_ms, key_ms) = (self.mint.wall_ms(self.now), self.mint.key_ms(self.now));
         let epoch_started = |(epoch, predecessor_end)| Record::EpochStarted {
             log: self.log,
             epoch,
             predecessor_end,
             wall_ms,
+            key_ms,
         };
         let mut records: Vec<Record> = match self.mint.epoch() {
             first @ Epoch(..=1) => vec![epoch_started((first, Lsn::ZERO))],

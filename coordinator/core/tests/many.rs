@@ -33,6 +33,7 @@ fn in_doubt(transactions: u32) -> Recovery {
         epoch: Epoch(1),
         predecessor_end: Lsn::ZERO,
         wall_ms: 1,
+        key_ms: 1,
     };
     recovery.apply(Lsn(1), epoch).expect("it is the first record");
     for number in 1..=transactions {

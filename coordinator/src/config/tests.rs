@@ -99,6 +99,11 @@ fn what_would_end_the_process_later_is_refused_now() {
         ("LIMITS__REDELIVERY_MIN_MS", "0", "limits.redelivery_min_ms"),
         ("LIMITS__REDELIVERY_MAX_MS", "0", "limits.redelivery_max_ms"),
         ("LIMITS__MAX_TIMEOUT_MS", "0", "limits.max_timeout_ms"),
+        (
+            "LIMITS__WAITERS_PER_TRANSACTION",
+            "0",
+            "limits.waiters_per_transaction",
+        ),
         ("LIMITS__BRANCHES_PER_TRANSACTION", "1000000", "log.buffer_bytes"),
         ("LOG__BUFFER_BYTES", "65536", "log.buffer_bytes"),
         ("LOG__SEGMENT_BYTES", "65536", "log.segment_bytes"),

@@ -25,7 +25,8 @@ const VERSION: u8 = 1;
 
 /// The tags of [`handfast_core::Record`].
 mod tag {
-    pub const EPOCH_STARTED: u8 = 1;
+    /// As builds wrote it that did not keep the time of keys: that of the clock.
+    pub const EPOCH_STARTED_BY_CLOCK: u8 = 1;
     pub const RESOURCE: u8 = 2;
     pub const REGISTERED: u8 = 3;
     pub const DECIDED: u8 = 4;
@@ -35,6 +36,7 @@ mod tag {
     pub const KEY_HELD: u8 = 8;
     pub const ENDED_COMMITS: u8 = 9;
     pub const DELEGATED: u8 = 10;
+    pub const EPOCH_STARTED: u8 = 11;
 }
 
 /// The numbers of [`handfast_core::DecisionRecord`].

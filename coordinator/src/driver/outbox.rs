@@ -43,6 +43,8 @@ pub struct OutboxSettings {
     pub limits: v1::Limits,
     /// The most messages that wait for a session.
     pub backlog: usize,
+    /// The most bytes of operations in them.
+    pub backlog_bytes: usize,
     /// A frame goes out at least this often.
     pub heartbeat_ms: u64,
 }
@@ -115,9 +117,9 @@ impl Outbox {
         if entry.waiting.len() >= self.settings.backlog {
             return false;
         }
-        entry.waiting.push(message);
+        let has_room = entry.waiting.push(message, self.settings.backlog_bytes);
         mark(entry, session, &mut self.dirty);
-        true
+        has_room
     }
 
     /// The session ends with these words once what waits for it was sent. With a failure, its stream ends as failed.

@@ -128,6 +128,8 @@ fn outbox_settings(settings: &Settings) -> OutboxSettings {
             window: u32::try_from(settings.limits.unfinished_branches_per_resource).unwrap_or(u32::MAX),
         },
         backlog: server.session_backlog,
+        // As much as the core lets wait for votes of one resource, and what one transaction may have beyond it.
+        backlog_bytes: settings.limits.operation_bytes_per_resource + 2 * server.frame_bytes,
         heartbeat_ms: server.heartbeat_ms,
     }
 }

@@ -44,12 +44,15 @@ impl Waiting {
         *self = Waiting::default();
     }
 
-    pub fn push(&mut self, message: Message) {
+    /// False if what is wanted takes more than `most_bytes`: what was given up may have been told to another session.
+    #[must_use]
+    pub fn push(&mut self, message: Message, most_bytes: usize) -> bool {
         self.bytes += operation_bytes(&message);
         self.messages.push_back(message);
-        if self.bytes > self.sweep_above {
+        if self.bytes > self.sweep_above.min(most_bytes) {
             self.sweep();
         }
+        self.bytes <= most_bytes
     }
 
     pub fn pop(&mut self) -> Option<Message> {

@@ -308,6 +308,7 @@ async fn leave_in_doubt(data: &Path, resources: &[&str]) -> Vec<Bytes> {
         epoch: Epoch(1),
         predecessor_end: Lsn::ZERO,
         wall_ms: began_ms,
+        key_ms: began_ms,
     })
     .await;
     let branches: Vec<_> = (0..)

@@ -47,6 +47,16 @@ pub(crate) async fn reuse<D: Disk>(disk: &D, segment_bytes: u64, to: &str) -> Re
     Ok(false)
 }
 
+/// Gives the space of those back that have another length. One that fits may have been retired just now.
+pub(crate) async fn free_unfit<D: Disk>(disk: &D, segment_bytes: u64) -> Result<()> {
+    for name in list(disk).await?.retired() {
+        if disk.len(name).await.is_ok_and(|bytes| bytes != segment_bytes) {
+            remove_if_present(disk, name).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Gives the space of all of them back.
 pub(crate) async fn free<D: Disk>(disk: &D) -> Result<()> {
     for name in list(disk).await?.retired() {

@@ -29,8 +29,8 @@ pub(crate) async fn try_to_make<D: Disk>(disk: &D, segment_bytes: u64) -> Result
     let wanted = segment_bytes + segment_bytes / MARGIN_PART;
     let unfinished = begin(disk, segment_bytes).await?;
     if unfinished == Unfinished::Absent && disk.available().await.is_some_and(|room| room < wanted) {
-        // Those that are left have another length and are of no use here, and their space may be.
-        retired::free(disk).await?;
+        // Those of another length are of no use here, and their space may be.
+        retired::free_unfit(disk, segment_bytes).await?;
         return Ok(Try::TooLittleRoom);
     }
     match fill(disk, segment_bytes).await {
@@ -76,7 +76,7 @@ async fn fill<D: Disk>(disk: &D, segment_bytes: u64) -> Result<()> {
                 if matches!(error, WalError::OutOfSpace { .. }) {
                     remove_if_present(disk, unfinished).await?;
                     // Those of another length are of no use here, and their space may be.
-                    retired::free(disk).await?;
+                    retired::free_unfit(disk, segment_bytes).await?;
                 }
                 return Err(error);
             }

@@ -9,7 +9,7 @@ use clap::{Parser, ValueEnum};
 #[command(
     version,
     after_help = "Exit codes:\n  0  every transfer came out exactly once or not at all\n  1  something was lost, doubled, half done or \
-                  left prepared\n  2  the run was void: nothing was killed, recovered or committed\n  3  the demonstration could not be run"
+                  left prepared\n  2  the run showed nothing: nothing was killed, recovered or committed, or an outcome was never learned\n  3  the demonstration could not be run"
 )]
 pub struct Options {
     /// How long transfers are made and processes are killed, in seconds

@@ -52,19 +52,21 @@ impl Report {
     }
 
     fn is_broken(&self) -> bool {
-        self.wrong() + self.unbalanced + self.left_prepared > 0
-            || self.unknown > 0
-            || self.total_before != self.total_after
-            || self.asked != self.committed + self.aborted
+        self.wrong() + self.unbalanced + self.left_prepared > 0 || self.total_before != self.total_after
+    }
+
+    /// What a client never learned may be right or wrong.
+    fn is_unresolved(&self) -> bool {
+        self.unknown > 0 || self.asked != self.committed + self.aborted
     }
 
     pub fn is_clean(&self) -> bool {
-        !self.is_void() && !self.is_broken()
+        !self.is_void() && !self.is_unresolved() && !self.is_broken()
     }
 
     /// What is broken is broken, however little was killed.
     pub fn exit_code(&self) -> u8 {
-        match (self.is_broken(), self.is_void()) {
+        match (self.is_broken(), self.is_void() || self.is_unresolved()) {
             (true, _) => 1,
             (false, true) => 2,
             (false, false) => 0,
@@ -116,6 +118,11 @@ impl Report {
             format!("BROKEN: {} transfers came out wrong ({measured}).", self.wrong())
         } else if self.is_void() {
             "VOID: nothing was killed, recovered or committed, so nothing was shown.".to_owned()
+        } else if self.is_unresolved() {
+            format!(
+                "UNRESOLVED: {} transfers are unknown for ever, so the run shows nothing ({measured}).",
+                self.unknown
+            )
         } else {
             format!("CLEAN: every transfer happened exactly once or not at all ({measured}).")
         }

@@ -177,16 +177,10 @@ impl Dialer {
         }
     }
 
-    /// What the store has written down, and what this instance has seen beside it.
+    /// What the store has written down, and what this instance has seen beside it: of each epoch the highest position, because an
+    /// epoch that is over is measured by its own end.
     fn all_seen(&self, written: &[SeenLog]) -> Vec<SeenLog> {
-        let mut seen = self.seen.clone();
-        for one in written {
-            let known = seen.entry(one.log).or_insert(*one);
-            if position(known) < position(one) {
-                *known = *one;
-            }
-        }
-        seen.into_values().collect()
+        merged(written.iter().chain(self.seen.values()))
     }
 
     fn hello(&self, opened: &Opened) -> v1::Hello {
@@ -207,6 +201,35 @@ impl Dialer {
             one_phase: opened.one_phase,
         }
     }
+}
+
+/// The most positions that a coordinator takes in a Hello.
+const MOST_SEEN: usize = 1024;
+
+/// In the order of logs and epochs. If it is too much, each log keeps its newest epoch, and the oldest epochs go first.
+fn merged<'a>(seen: impl Iterator<Item = &'a SeenLog>) -> Vec<SeenLog> {
+    let mut positions = BTreeMap::<(LogId, Epoch), u64>::new();
+    for one in seen {
+        let lsn = positions.entry((one.log, one.epoch)).or_default();
+        *lsn = one.lsn.max(*lsn);
+    }
+    if positions.len() > MOST_SEEN {
+        let newest: BTreeMap<LogId, Epoch> = positions.keys().copied().collect();
+        let mut others: Vec<(Epoch, LogId)> = positions
+            .keys()
+            .filter(|(log, epoch)| newest.get(log) != Some(epoch))
+            .map(|&(log, epoch)| (epoch, log))
+            .collect();
+        others.sort_unstable();
+        for (epoch, log) in others.into_iter().take(positions.len() - MOST_SEEN) {
+            positions.remove(&(log, epoch));
+        }
+    }
+    positions
+        .into_iter()
+        .take(MOST_SEEN)
+        .map(|((log, epoch), lsn)| SeenLog { log, epoch, lsn })
+        .collect()
 }
 
 fn position(seen: &SeenLog) -> (Epoch, u64) {
@@ -286,5 +309,46 @@ async fn close<E: Engine>(engine: &mut E) -> End {
             }
             end => end,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(log: u128, epoch: u32, lsn: u64) -> SeenLog {
+        SeenLog {
+            log: LogId(log),
+            epoch: Epoch(epoch),
+            lsn,
+        }
+    }
+
+    fn told(positions: &[SeenLog]) -> Vec<(u128, u32, u64)> {
+        let told = merged(positions.iter());
+        told.iter()
+            .map(|seen| (seen.log.0, seen.epoch.0, seen.lsn))
+            .collect()
+    }
+
+    #[test]
+    fn every_epoch_is_told_with_its_highest_position() {
+        let positions = [
+            seen(1, 1, 40),
+            seen(1, 3, 0),
+            seen(2, 1, 5),
+            seen(1, 1, 30),
+            seen(1, 3, 7),
+        ];
+        assert_eq!(told(&positions), [(1, 1, 40), (1, 3, 7), (2, 1, 5)]);
+    }
+
+    #[test]
+    fn of_too_many_the_oldest_epochs_go_and_each_log_keeps_its_newest() {
+        let mut positions: Vec<SeenLog> = (1..=MOST_SEEN as u32).map(|epoch| seen(1, epoch, 9)).collect();
+        positions.push(seen(2, 1, 8));
+        let told = told(&positions);
+        assert_eq!(told.len(), MOST_SEEN);
+        assert_eq!((told[0], told.last()), ((1, 2, 9), Some(&(2, 1, 8))));
     }
 }

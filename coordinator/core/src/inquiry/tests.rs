@@ -32,6 +32,7 @@ fn started(transaction: TransactionId) -> Coordinator {
             epoch: Epoch(1),
             predecessor_end: Lsn::ZERO,
             wall_ms: 1,
+            key_ms: 1,
         },
         resource("orders"),
         resource("billing"),

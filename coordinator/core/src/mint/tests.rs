@@ -6,7 +6,14 @@ use crate::Moment;
 const WALL_MS: u64 = 1_000_000;
 
 fn mint(epoch: u32, wall_ms: u64, floor_ms: u64) -> Mint {
-    Mint::new(Partition(3), Epoch(epoch), Moment(100), wall_ms, floor_ms)
+    Mint::new(
+        Partition(3),
+        Epoch(epoch),
+        Moment(100),
+        wall_ms,
+        floor_ms,
+        floor_ms,
+    )
 }
 
 #[test]

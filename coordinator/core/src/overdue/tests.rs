@@ -24,6 +24,7 @@ fn started(old: u64, young: u64) -> Coordinator {
         epoch: Epoch(1),
         predecessor_end: Lsn::ZERO,
         wall_ms: BEGAN_MS,
+        key_ms: BEGAN_MS,
     }];
     let branch = |branch: u32, resource: &str| BranchRecord {
         branch: BranchId(branch),

@@ -44,6 +44,7 @@ fn recovery(history: usize) -> Recovery {
         epoch: Epoch(1),
         predecessor_end: Lsn::ZERO,
         wall_ms: 1,
+        key_ms: 1,
     };
     recovery.apply(Lsn(1), epoch).unwrap();
     recovery
@@ -353,6 +354,7 @@ fn copy_started(times: u32) -> Recovery {
                 epoch: Epoch(epoch),
                 predecessor_end: lsn,
                 wall_ms: 1,
+                key_ms: 1,
             }],
         );
     }

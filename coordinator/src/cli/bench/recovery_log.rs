@@ -77,6 +77,7 @@ pub async fn make(data: &Path, settings: &Settings, contents: Contents) -> Resul
         epoch: Epoch(1),
         predecessor_end: Lsn::ZERO,
         wall_ms: writer.began_ms,
+        key_ms: writer.began_ms,
     };
     writer.append(&epoch).await?;
     for branch in writer.branches.clone() {

@@ -12,9 +12,10 @@ pub fn text(record: &Record) -> String {
             epoch,
             predecessor_end,
             wall_ms,
+            key_ms,
             ..
         } => format!(
-            "EPOCH       {epoch}, predecessor ended at {}, wall clock {wall_ms} ms",
+            "EPOCH       {epoch}, predecessor ended at {}, wall clock {wall_ms} ms, keys' clock {key_ms} ms",
             predecessor_end.0
         ),
         Record::Resource {
@@ -87,12 +88,14 @@ pub fn json(record: &Record) -> Value {
             epoch,
             predecessor_end,
             wall_ms,
+            key_ms,
         } => json!({
             "record": "epoch_started",
             "log_id": log.to_string(),
             "epoch": epoch.0,
             "predecessor_end": predecessor_end.0,
             "wall_ms": wall_ms,
+            "key_ms": key_ms,
         }),
         Record::Resource {
             name,

@@ -26,12 +26,20 @@ pub(super) type Result<T> = std::result::Result<T, DecodeError>;
 pub fn decode(bytes: &[u8]) -> Result<Record> {
     let mut input = Input::of_version(bytes)?;
     let record = match input.byte()? {
-        tag::EPOCH_STARTED => Record::EpochStarted {
-            log: LogId(input.u128()?),
-            epoch: input.epoch()?,
-            predecessor_end: Lsn(input.number()?),
-            wall_ms: input.number()?,
-        },
+        kind @ (tag::EPOCH_STARTED | tag::EPOCH_STARTED_BY_CLOCK) => {
+            let (log, epoch) = (LogId(input.u128()?), input.epoch()?);
+            let (predecessor_end, wall_ms) = (Lsn(input.number()?), input.number()?);
+            Record::EpochStarted {
+                log,
+                epoch,
+                predecessor_end,
+                wall_ms,
+                key_ms: match kind {
+                    tag::EPOCH_STARTED => input.number()?,
+                    _ => wall_ms,
+                },
+            }
+        }
         tag::RESOURCE => Record::Resource {
             name: input.resource()?,
             store: StoreId(input.u128()?),

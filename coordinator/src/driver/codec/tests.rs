@@ -10,7 +10,9 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::{Branches, Lists, decode, decode_finished, decode_replayed, encode, encode_finished, recognize};
+use super::{
+    Branches, Lists, decode, decode_finished, decode_replayed, encode, encode_finished, recognize, tag,
+};
 
 fn id() -> impl Strategy<Value = TransactionId> {
     (0u64..1 << 48, 0u16..1 << 12, 0..=Epoch::MAX.0, any::<u32>()).prop_map(
@@ -97,13 +99,20 @@ fn decision() -> impl Strategy<Value = DecisionRecord> {
 }
 
 fn record() -> impl Strategy<Value = Record> {
-    let epoch = (any::<u128>(), 0..=Epoch::MAX.0, any::<u64>(), any::<u64>());
+    let epoch = (
+        any::<u128>(),
+        0..=Epoch::MAX.0,
+        any::<u64>(),
+        any::<u64>(),
+        any::<u64>(),
+    );
     prop_oneof![
-        epoch.prop_map(|(log, epoch, end, wall_ms)| Record::EpochStarted {
+        epoch.prop_map(|(log, epoch, end, wall_ms, key_ms)| Record::EpochStarted {
             log: LogId(log),
             epoch: Epoch(epoch),
             predecessor_end: Lsn(end),
             wall_ms,
+            key_ms,
         }),
         (resource(), any::<u128>(), any::<u64>()).prop_map(|(name, store, generation)| Record::Resource {
             name,
@@ -322,4 +331,22 @@ fn lists_that_find_no_place_are_not_entered() {
     lists.enter(&[1], None);
     assert!(!lists.takes(&[2]));
     assert_eq!(lists.find(&[1]), None);
+}
+
+/// Builds before the time of keys was kept wrote one number less.
+#[test]
+fn an_epoch_without_the_time_of_keys_has_that_of_its_clock() {
+    let record = |key_ms| Record::EpochStarted {
+        log: LogId(7),
+        epoch: Epoch(2),
+        predecessor_end: Lsn(9),
+        wall_ms: 1_000,
+        key_ms,
+    };
+    let mut bytes = Vec::new();
+    encode(&record(1_000), &mut bytes);
+    // The last number: 1,000 takes two bytes. The tag stands behind the version.
+    bytes.truncate(bytes.len() - 2);
+    bytes[1] = tag::EPOCH_STARTED_BY_CLOCK;
+    assert_eq!(decode(&bytes).unwrap(), record(1_000));
 }

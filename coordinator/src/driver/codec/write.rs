@@ -17,12 +17,14 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
             epoch,
             predecessor_end,
             wall_ms,
+            key_ms,
         } => {
             out.push(tag::EPOCH_STARTED);
             out.extend_from_slice(&log.to_bytes());
             number(epoch.0.into(), out);
             number(predecessor_end.0, out);
             number(*wall_ms, out);
+            number(*key_ms, out);
         }
         Record::Resource {
             name,

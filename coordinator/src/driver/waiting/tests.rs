@@ -35,8 +35,8 @@ fn what_was_given_up_does_not_pile_up() {
     let mut waiting = Waiting::default();
     let mut most = 0;
     for sequence in 0..1000 {
-        waiting.push(prepare(sequence));
-        waiting.push(decision(sequence, Decision::Abort));
+        assert!(waiting.push(prepare(sequence), usize::MAX));
+        assert!(waiting.push(decision(sequence, Decision::Abort), usize::MAX));
         most = most.max(waiting.bytes);
     }
     // One that is wanted at the time of a look counts twice.
@@ -54,13 +54,14 @@ fn what_was_given_up_does_not_pile_up() {
 fn what_is_wanted_stays_in_its_order() {
     let mut waiting = Waiting::default();
     for sequence in 0..100 {
-        waiting.push(prepare(sequence));
+        assert!(waiting.push(prepare(sequence), usize::MAX));
     }
-    waiting.push(decision(7, Decision::Commit));
-    waiting.push(Message::Resolve {
+    assert!(waiting.push(decision(7, Decision::Commit), usize::MAX));
+    let resolve = Message::Resolve {
         transaction: id(8),
         branch: BranchId(0),
-    });
+    };
+    assert!(waiting.push(resolve, usize::MAX));
     waiting.sweep();
     let prepared: Vec<_> = std::iter::from_fn(|| waiting.pop())
         .filter_map(|message| match message {
@@ -70,4 +71,15 @@ fn what_is_wanted_stays_in_its_order() {
         .collect();
     let expected: Vec<_> = (0..100).filter(|sequence| *sequence != 8).map(id).collect();
     assert_eq!(prepared, expected);
+}
+
+/// The aborts went to another session of the same resource, so nothing here can be seen to be given up.
+#[test]
+fn what_cannot_be_dropped_is_too_much_at_its_bound() {
+    let mut waiting = Waiting::default();
+    let most = 64 * MEGABYTE;
+    let taken = (0..1000)
+        .take_while(|sequence| waiting.push(prepare(*sequence), most))
+        .count();
+    assert_eq!(taken, 64);
 }

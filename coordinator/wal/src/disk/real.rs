@@ -161,7 +161,9 @@ impl Disk for RealDisk {
         let asked = self
             .run(|directory| Ok(rustix::fs::statvfs(&directory.path)?))
             .await;
-        asked.ok().map(|room| room.f_bavail.saturating_mul(room.f_frsize))
+        // A file system that counts nothing, as some in user space do, does not know.
+        let room = asked.ok().filter(|room| room.f_blocks > 0 && room.f_frsize > 0)?;
+        Some(room.f_bavail.saturating_mul(room.f_frsize))
     }
 }
 

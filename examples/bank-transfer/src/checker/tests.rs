@@ -83,7 +83,12 @@ fn every_kind_of_damage_is_seen() {
         1,
         "an effect that nobody asked for"
     );
-    assert_eq!(see(&[asked("a", Told::Unknown)], &none, &none).unknown, 1);
+    let unknown = see(&[asked("a", Told::Unknown)], &none, &none);
+    assert_eq!(
+        (unknown.unknown, unknown.exit_code()),
+        (1, 2),
+        "nothing is known to be wrong"
+    );
     let prepared = Holdings {
         prepared: 1,
         ..debit.clone()
