@@ -158,3 +158,6 @@ impl FilesOperation {
         Ok(operation)
     }
 }
+
+#[cfg(test)]
+mod tests;

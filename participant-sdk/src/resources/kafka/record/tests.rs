@@ -1,3 +1,6 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+
 use super::*;
 
 fn branch() -> BranchKey {
@@ -99,4 +102,86 @@ fn what_is_cut_short_or_foreign_is_not_read() {
     }
     assert_eq!(Record::decode(b"\x09somebody", Some(b"else")), None);
     assert_eq!(Record::decode(b"", None), None);
+}
+
+fn branches() -> impl Strategy<Value = BranchKey> {
+    (any::<u128>(), any::<u32>(), any::<u32>()).prop_map(|(log, sequence, ordinal)| BranchKey {
+        log: LogId(log),
+        transaction: TransactionId::new(42, handfast_proto::ids::Partition(1), Epoch(3), sequence),
+        branch: BranchId(ordinal),
+    })
+}
+
+fn transactions() -> impl Strategy<Value = KafkaTransaction> {
+    let parts = (any::<String>(), any::<i64>(), any::<i16>());
+    parts.prop_map(|(transactional_id, producer, epoch)| KafkaTransaction {
+        transactional_id,
+        producer,
+        epoch,
+    })
+}
+
+fn records() -> impl Strategy<Value = Record> {
+    let position = (any::<u32>(), any::<u64>());
+    let end = prop_oneof![
+        Just(End::Committed),
+        Just(End::Aborted),
+        any::<String>().prop_map(End::Lost),
+    ];
+    prop_oneof![
+        (any::<u128>(), any::<u8>(), any::<String>()).prop_map(|(store, layout, cluster)| Record::Store {
+            store: StoreId(store),
+            layout,
+            cluster,
+        }),
+        (branches(), position, transactions(), any::<String>()).prop_map(
+            |(branch, (epoch, lsn), transaction, places)| {
+                let seen = SeenLog {
+                    log: branch.log,
+                    epoch: Epoch(epoch),
+                    lsn,
+                };
+                let promise = Promise {
+                    seen,
+                    transaction,
+                    places,
+                };
+                Record::Promise { branch, promise }
+            }
+        ),
+        (branches(), any::<u128>()).prop_map(|(branch, nonce)| Record::Fence { branch, nonce }),
+        (branches(), end).prop_map(|(branch, end)| Record::End { branch, end }),
+        (any::<u128>(), any::<u32>(), any::<u64>()).prop_map(|(log, epoch, lsn)| Record::Seen(SeenLog {
+            log: LogId(log),
+            epoch: Epoch(epoch),
+            lsn,
+        })),
+        (any::<u128>(), transactions()).prop_map(|(nonce, transaction)| Record::Reap { nonce, transaction }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_record_comes_back_as_it_was_written(record in records(), operation in vec(any::<u8>(), 0..60)) {
+        let (key, value) = (record.key().encode(), record.value(&operation));
+        prop_assert_eq!(Record::decode(&key, value.as_deref()), Some(record));
+    }
+
+    #[test]
+    fn no_input_is_fatal(key in vec(any::<u8>(), 0..80), value in vec(any::<u8>(), 0..80)) {
+        let _ = Record::decode(&key, Some(&value));
+        let _ = Record::decode(&key, None);
+    }
+
+    #[test]
+    fn no_damage_is_fatal(
+        record in records(), at in any::<prop::sample::Index>(), byte in any::<u8>(), length in any::<prop::sample::Index>(),
+    ) {
+        let key = record.key().encode();
+        let mut value = record.value(b"the operation").unwrap().to_vec();
+        let position = at.index(value.len());
+        value[position] = byte;
+        value.truncate(length.index(2 * value.len()).max(position));
+        let _ = Record::decode(&key, Some(&value));
+    }
 }

@@ -1,4 +1,7 @@
-use super::{MAX_STATEMENTS, SqlOperation};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::{MAX_STATEMENTS, SqlOperation, Statement};
 use crate::resources::sql::Parameter;
 
 #[test]
@@ -50,5 +53,56 @@ fn what_cannot_be_read_is_refused_for_good_and_in_words() {
             ("MALFORMED_OPERATION", false)
         );
         assert!(refusal.message.contains(words), "{}", refusal.message);
+    }
+}
+
+fn parameters() -> impl Strategy<Value = Parameter> {
+    prop_oneof![
+        Just(Parameter::Null),
+        any::<bool>().prop_map(Parameter::Bool),
+        any::<i64>().prop_map(Parameter::Int),
+        // NaN is not equal to itself; that it survives is told by the tests of the parameters.
+        any::<f64>()
+            .prop_filter("not NaN", |value| !value.is_nan())
+            .prop_map(Parameter::Float),
+        any::<String>().prop_map(Parameter::Text),
+        vec(any::<u8>(), 0..50).prop_map(Parameter::Bytes),
+        vec(any::<Option<String>>(), 0..5).prop_map(|value| Parameter::Json(value.into())),
+        any::<u128>().prop_map(|bits| Parameter::Uuid(uuid::Uuid::from_u128(bits))),
+    ]
+}
+
+fn operations() -> impl Strategy<Value = SqlOperation> {
+    let statement = (any::<String>(), vec(parameters(), 0..6), any::<Option<u64>>());
+    let statement = statement.prop_map(|(sql, params, expect_rows)| Statement {
+        sql,
+        params,
+        expect_rows,
+    });
+    vec(statement, 0..6).prop_map(|statements| SqlOperation { statements })
+}
+
+proptest! {
+    #[test]
+    fn every_operation_comes_back_as_it_was_written(operation in operations()) {
+        prop_assert_eq!(SqlOperation::decode(&operation.encode()), Ok(operation));
+    }
+
+    #[test]
+    fn no_input_is_fatal(bytes in vec(any::<u8>(), 0..200)) {
+        let _ = SqlOperation::decode(&bytes);
+    }
+
+    #[test]
+    fn a_damaged_operation_is_read_or_refused_for_good(
+        operation in operations(), at in any::<prop::sample::Index>(), byte in any::<u8>(), length in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = operation.encode().to_vec();
+        let position = at.index(bytes.len());
+        bytes[position] = byte;
+        bytes.truncate(length.index(2 * bytes.len()).max(position));
+        if let Err(refusal) = SqlOperation::decode(&bytes) {
+            prop_assert!(!refusal.retryable && !refusal.message.is_empty());
+        }
     }
 }
