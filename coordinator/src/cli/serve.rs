@@ -28,7 +28,7 @@ pub struct Serve {
     #[arg(long, value_name = "DIRECTORY")]
     data_dir: PathBuf,
     /// The address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = socket_address)]
     listen: Option<SocketAddr>,
     /// A TOML file with settings
     #[arg(long, value_name = "FILE")]
@@ -161,6 +161,11 @@ fn tell_whom_operators_are(address: SocketAddr, operators: &Operators) {
     }
 }
 
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "give an IP address and a port, such as 127.0.0.1:7420".to_owned())
+}
+
 fn address_error(address: SocketAddr, error: &std::io::Error) -> Error {
     let message = match error.kind() {
         std::io::ErrorKind::AddrInUse => {
@@ -196,4 +201,18 @@ fn start_logging(logging: &Logging) -> Result<(), Error> {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     started.map_err(|error| Error::new(Kind::Internal, format!("logging cannot be started: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::socket_address;
+
+    #[test]
+    fn an_address_that_cannot_be_used_is_answered_with_one_that_can() {
+        assert_eq!(socket_address("[::1]:0").unwrap().port(), 0);
+        for text in ["localhost:7420", "7420", "127.0.0.1"] {
+            let message = socket_address(text).unwrap_err();
+            assert!(message.contains("127.0.0.1:7420"), "{message}");
+        }
+    }
 }
